@@ -1,0 +1,33 @@
+package catalog_test
+
+import (
+	"testing"
+
+	"github.com/dualrec/dualrec/ent/catalog"
+	"github.com/dualrec/dualrec/recorder"
+)
+
+// TestBeginAgainAfterAFailure: an SFU whose start was refused tries again with the same session id and must get a
+// recording that can record; the session stays the same one.
+func TestBeginAgainAfterAFailure(t *testing.T) {
+	each(t, func(t *testing.T, c *catalog.Catalog) {
+		tenant := tenantOf(t, c, "Acme")
+		for _, end := range []recorder.CaptureState{recorder.Aborted, recorder.Failed} {
+			first := begin(t, c, tenant, "call-"+string(end))
+			if err := c.Transition(t.Context(), move(first.ID, tenant, end, recorder.Pending)); err != nil {
+				t.Fatal(err)
+			}
+			again, created, err := c.Begin(t.Context(), beginRow(tenant, "call-"+string(end)))
+			if err != nil || !created || again.ID == first.ID || again.Capture != recorder.Pending {
+				t.Errorf("after %s: %+v, created %v, %v", end, again, created, err)
+			}
+			if again.SessionID != first.SessionID {
+				t.Errorf("after %s: session %s, want %s", end, again.SessionID, first.SessionID)
+			}
+			third, created, err := c.Begin(t.Context(), beginRow(tenant, "call-"+string(end)))
+			if err != nil || created || third.ID != again.ID {
+				t.Errorf("a third start: %s, created %v, %v; want %s", third.ID, created, err, again.ID)
+			}
+		}
+	})
+}

@@ -1,0 +1,59 @@
+// Package ingest is the network side of capture: it binds UDP sockets for the tracks of a recording, takes RTP and RTCP
+// from an SFU's plain transports, and hands every valid packet to a recorder.Sink as it came. It implements
+// recorder.Receiver.
+//
+// It does not depacketize, reorder, decrypt to disk or know clocks: what it reads of a packet serves control alone (is
+// it ours, is something missing, is it a keyframe). It does not know recordings beyond the ids in its log lines.
+//
+// # Who owns what
+//
+// A poller is the one goroutine that reads the sockets of up to 24 leases, 10 times a second (25 times where the kernel
+// grants small buffers); the kernel keeps the packets until then and notes when each came. A lease's mutex guards its track, which is a state machine without
+// sockets and without a clock of its own, and makes the calls of the sink one at a time. The files:
+//
+//	config.go     settings, defaults, Validate
+//	pool.go       the accounted pool of ports
+//	socket.go     a bound socket: batches of datagrams, times of arrival, receive buffer
+//	poller.go     the goroutines
+//	receiver.go   Receiver: who leases what
+//	lease.go      Lease: a track's sockets, attaching and detaching
+//	track.go      the state machine: validation, pinning, counting, delivery
+//	networks.go   from where media may come: families, kinds of addresses, allowed networks
+//	peer.go       who may send: the pinned addresses
+//	sequence.go   sequence numbers: loss, duplicates, reordering, restarts, jitter (RFC 3550)
+//	detect.go     keyframes on the wire
+//	keyframes.go  when to ask for a keyframe (RFC 4585 PLI)
+//
+// # What is accepted
+//
+// RTP of the announced SSRC and payload type (and of the announced RTX stream) from the announced address; RTCP
+// datagrams that hold a sender report about the announced SSRC, from the announced RTCP address. All else is counted
+// and dropped, the SFU's bandwidth probes (SSRC 1234) among it.
+//
+// # What is checked of the other side
+//
+// Whoever may attach a track names the address that its packets come from and that control packets go to, and plain RTP
+// proves nothing about its sender. So:
+//
+//   - A source IP must be a unicast address of the family of Config.BindIP, without a zone, and within Config.Peers if
+//     networks are listed. Multicast, broadcast and IPv6 link-local addresses are refused, with ErrAttachment and a text
+//     that says what to pass instead. IPv4 in IPv6 notation counts as IPv4.
+//   - Without a source IP, or with the unspecified address of that family, the first valid packet pins its sender's
+//     address. Only a sender whom the same rules allow can pin. Where strangers share a network with the SFUs, list the
+//     SFUs in Config.Peers, or announce the IP.
+//   - What was pinned holds for one attachment. Attach begins anew, with the same parameters too. (A caller that takes a
+//     repeated command for no change has to detach before it attaches again.)
+//   - RTP alone pins an IP. RTCP is taken from the RTP's IP, and pins no more than its own port.
+//   - Nothing is sent to a peer before valid RTP came from it. Keyframe requests are held back until then, so that nobody
+//     can have packets sent to a machine that has no part in the call. The kernel, too, is told to send to no broadcast
+//     address.
+//   - A packet that makes this package or a sink panic closes its own lease, with an error in the log. The other leases
+//     go on.
+//
+// # When a keyframe is asked for
+//
+// A picture loss indication costs the sender bandwidth and, on a screen share, a second of quality. So it is sent only
+// when packets have flowed for 300 ms without a keyframe, when a loss was not healed by late packets within 200 ms, when
+// the source restarted, when somebody asked, and when an undamaged track has had none for the configured interval. There
+// is never more than one a second, and a repetition comes after two: mediasoup itself coalesces requests and retries once.
+package ingest

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for a short time, one after the other:
+#
+#   scripts/fuzz.sh [TIME [FOLDER…]]     scripts/fuzz.sh 30s recorder/spool
+#
+# An input that fails is kept by Go under testdata/fuzz of its package: commit it with the cure.
+source "$(dirname "$0")/lib.sh"
+
+time=${1:-3s}
+shift || true
+
+found=0
+while IFS=: read -r file target; do
+  dir=$(dirname "$file")
+  found=$((found + 1))
+  say "    $dir $target"
+  if ! out=$(go test -run='^$' -fuzz="^$target\$" -fuzztime="$time" "./$dir" 2>&1); then
+    say "$out"
+    die "Fuzzing found an input that fails $target in $dir (above). It is kept in $dir/testdata/fuzz/$target."
+  fi
+done < <(sources "${@:-.}" | grep -z '_test\.go$' | xargs -0 -r grep -oE '^func Fuzz[A-Za-z0-9_]*' /dev/null |
+  sed 's/:func /:/' | sort)
+
+if ((found == 0)); then die "No fuzz target found under ${*:-.}: a parser of outside bytes must have one."; fi
+say "    $found targets, $time each"
