@@ -76,6 +76,11 @@ func (c *memCatalog) Recording(_ context.Context, tenant, id string) (recorder.R
 func (c *memCatalog) Transition(_ context.Context, t recorder.Transition) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.transition(t)
+}
+
+// transition is called with mu held.
+func (c *memCatalog) transition(t recorder.Transition) error {
 	defer c.signal()
 	r, ok := c.rows[t.RecordingID]
 	if !ok || r.TenantID != t.TenantID {
@@ -96,15 +101,29 @@ func (c *memCatalog) RegisterCopy(context.Context, string, string, recorder.Copy
 	return nil
 }
 
-func (c *memCatalog) Finish(ctx context.Context, f recorder.FinishRow) error {
-	if err := c.Transition(ctx, f.Transition); err != nil {
-		return err
-	}
+// Finish writes state and facts at once, as a database's transaction does: whoever sees the state has the facts.
+func (c *memCatalog) Finish(_ context.Context, f recorder.FinishRow) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.transition(f.Transition); err != nil {
+		return err
+	}
 	c.finished[f.RecordingID] = f
-	c.signal()
 	return nil
+}
+
+// facts is what a recording was finished with.
+func (c *memCatalog) facts(id string) recorder.FinishRow {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.finished[id]
+}
+
+// failure is what a recording failed or was aborted with.
+func (c *memCatalog) failure(id string) recorder.Transition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed[id]
 }
 
 func (c *memCatalog) Unfinished(_ context.Context, node string) ([]recorder.RecordingRow, error) {
@@ -134,7 +153,7 @@ func (c *memCatalog) wait(t *testing.T, id string, want recorder.CaptureState) {
 	deadline := time.After(30 * time.Second)
 	for c.state(id) != want {
 		if got := c.state(id); got.Ended() {
-			t.Fatalf("recording is %s (%+v), waited for %s", got, c.failed[id], want)
+			t.Fatalf("recording is %s (%+v), waited for %s", got, c.failure(id), want)
 		}
 		select {
 		case <-c.changed:
@@ -545,7 +564,7 @@ func TestAttachRefusals(t *testing.T) {
 		t.Errorf("attach after stop: %v, want a StateError", err)
 	}
 	w.catalog.wait(t, id, recorder.Failed)
-	if got := *w.catalog.failed[id].Patch.FailureCode; got != "NO_MEDIA" {
+	if got := *w.catalog.failure(id).Patch.FailureCode; got != "NO_MEDIA" {
 		t.Errorf("failure %s, want NO_MEDIA", got)
 	}
 }
@@ -580,7 +599,7 @@ func TestWholeCall(t *testing.T) {
 	w.catalog.wait(t, id, recorder.Uploading)
 	w.shelf.set(nil)
 	w.catalog.wait(t, id, recorder.Available)
-	f := w.catalog.finished[id]
+	f := w.catalog.facts(id)
 	if f.AudioCodec != "aac" || f.DurationUs <= 0 || len(f.Copies) != 3 || !slices.ContainsFunc(f.Gaps, func(g recorder.GapRow) bool { return g.Kind == recorder.GapPaused }) {
 		t.Errorf("finish row %+v", f)
 	}
@@ -670,7 +689,7 @@ func TestAnotherProcessFinishes(t *testing.T) {
 	stop = w.run()
 	w.catalog.wait(t, id, recorder.Available)
 	stop()
-	if d := time.Duration(w.catalog.finished[id].DurationUs) * time.Microsecond; d < 1900*time.Millisecond || d > 2100*time.Millisecond {
+	if d := time.Duration(w.catalog.facts(id).DurationUs) * time.Microsecond; d < 1900*time.Millisecond || d > 2100*time.Millisecond {
 		t.Errorf("the recording lasts %v, want 2 s", d)
 	}
 	sp, err := spool.New(spool.Config{Root: w.root, MinFreeBytes: 1}, slog.New(slog.DiscardHandler))
@@ -692,7 +711,7 @@ func TestFailedSegmentsKeepTheSpool(t *testing.T) {
 	id := w.record("call")
 	w.catalog.wait(t, id, recorder.Partial)
 	stop()
-	f := w.catalog.finished[id]
+	f := w.catalog.facts(id)
 	if len(f.Segments) == 0 || f.Segments[0].Paused || !slices.ContainsFunc(f.Gaps, func(g recorder.GapRow) bool { return g.Kind == recorder.GapFrozen }) {
 		t.Errorf("finish row %+v", f)
 	}
@@ -775,7 +794,7 @@ func TestBookkeepingDoesNotLengthenTheCall(t *testing.T) {
 	w.shelf.set(nil)
 	defer w.run()()
 	w.catalog.wait(t, id, recorder.Available)
-	if d := time.Duration(w.catalog.finished[id].DurationUs) * time.Microsecond; d > 2200*time.Millisecond {
+	if d := time.Duration(w.catalog.facts(id).DurationUs) * time.Microsecond; d > 2200*time.Millisecond {
 		t.Errorf("the recording lasts %v, want 2 s", d)
 	}
 }
@@ -823,7 +842,7 @@ func TestRowsWithoutAFolderAreClosed(t *testing.T) {
 	w.catalog.rows["rec_lost"] = &recorder.RecordingRow{TenantID: "ten_1", ID: "rec_lost", Capture: recorder.Recording, Node: "node-1"}
 	defer w.run()()
 	w.catalog.wait(t, "rec_lost", recorder.Failed)
-	if got := *w.catalog.failed["rec_lost"].Patch.FailureCode; got != "SPOOL_LOST" {
+	if got := *w.catalog.failure("rec_lost").Patch.FailureCode; got != "SPOOL_LOST" {
 		t.Errorf("failure %s, want SPOOL_LOST", got)
 	}
 }
