@@ -100,6 +100,8 @@ type TrackRow struct {
 	Codec    Codec
 	Endpoint Endpoint
 	Stats    NetStats
+	// SRTP is this side's, for transport.connect(). Only a live recording knows it; it is never stored in the database.
+	SRTP SRTPParameters `json:"-"`
 }
 
 // RecordingRow is one recording as the recorder needs it.

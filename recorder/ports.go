@@ -24,6 +24,11 @@ type LeaseRequest struct {
 	TrackID     string
 	Kind        TrackKind
 	RTCPMux     bool
+	// RTPPort and RTCPPort are bound again where they are free, so that an SFU which knows nothing of a restart is
+	// heard at once; 0: any of the pool. ErrNoPorts if another program has taken them.
+	RTPPort, RTCPPort int
+	// SRTP is what this side encrypts its RTCP with, and names the suite; zero: plain RTP.
+	SRTP SRTPParameters
 }
 
 // Endpoint is what an SFU connects its PlainTransport to.
@@ -46,14 +51,31 @@ type Attachment struct {
 	Source Source
 	// KeyframeInterval asks for a keyframe when an undamaged video track has had none for so long; 0 = off.
 	KeyframeInterval time.Duration
-	Sink             Sink
+	// SRTP is what the SFU encrypts with: transport.srtpParameters after connect(). It must be of the lease's suite.
+	SRTP SRTPParameters
+	// Spooled is where a former process, or an earlier attachment of the same stream, left off: what is missing since
+	// is asked for again as far as the SFU still has it. Nil: the stream begins here.
+	Spooled *Spooled
+	Sink    Sink
+}
+
+// Spooled is the newest packet of a stream that the spool holds.
+type Spooled struct {
+	Seq uint16
+	RTP uint32
+	At  time.Time // its arrival
 }
 
 // Sink takes what a lease receives. It is called from the lease's own goroutine,
 // one call at a time, never after Detach or Close returned. It must not block on
 // the network or on an encoder. data is only valid during the call.
 type Sink interface {
+	// Packet takes one packet: RTP of the announced SSRC (a retransmission is handed over as the packet that it
+	// repeats, RFC 4588), or one RTCP datagram; both after SRTP.
 	Packet(at time.Time, kind PacketKind, data []byte)
+	// Overflow tells that this machine's kernel dropped datagrams of the track since the last call, because they were
+	// not read in time: our loss, and not the network's.
+	Overflow(at time.Time, datagrams uint64)
 }
 
 // Lease is one track's sockets. All methods are safe for concurrent use.
@@ -63,6 +85,13 @@ type Lease interface {
 	Attach(a Attachment) error
 	// Detach stops delivery and keeps the sockets.
 	Detach()
+	// Hold begins a pause: when it returns, nothing that came or comes is delivered or counted, and nothing is asked
+	// for again, until Release.
+	Hold()
+	// Release ends a pause at an instant of the wall clock: packets captured before it are dropped however late they
+	// come and by whichever SSRC, no sequence number from before is asked for, and pictures begin at a keyframe that
+	// was captured after it.
+	Release(at time.Time)
 	// RequestKeyframe sends a PLI, subject to the limiter (at most one a second).
 	RequestKeyframe()
 	Stats() NetStats
@@ -78,6 +107,11 @@ type NetStats struct {
 	Reordered                   uint64
 	DroppedForeign              uint64 // wrong address, SSRC or payload type
 	DroppedMalformed            uint64
+	DroppedUnauthentic          uint64    // SRTP that does not authenticate, or was replayed
+	DroppedHeld                 uint64    // came, or was captured, during a pause
+	DroppedByKernel             uint64    // datagrams that this machine did not read in time
+	Nacked                      uint64    // sequence numbers asked for again, each counted once
+	Repaired                    uint64    // of them: came
 	Keyframes                   uint64    // seen
 	KeyframesAsked              uint64    // PLIs sent
 	FirstPacketAt, LastPacketAt time.Time // zero before the first

@@ -55,6 +55,7 @@ type track struct {
 // leg is one attachment: one SSRC, one journal.
 type leg struct {
 	name    string
+	lease   Lease // what it is fed by: the track's own sockets, or a WHIP session
 	journal Journal
 	sink    *legSink
 	params  []byte
@@ -105,6 +106,11 @@ func (k *legSink) Packet(at time.Time, kind PacketKind, data []byte) {
 	if kind == PacketRTP {
 		k.r.seen(at)
 	}
+}
+
+// Overflow implements Sink.
+func (k *legSink) Overflow(at time.Time, datagrams uint64) {
+	k.r.s.log.Warn("this machine did not read its sockets in time: packets were dropped by its kernel", "recording_id", k.r.id, "datagrams", datagrams)
 }
 
 func (r *recording) diskFailed(err error) {
@@ -249,7 +255,7 @@ func (r *recording) attach(c AttachCommand, params RTPParameters) (TrackRow, err
 		return t.row(r.capture), nil // the SFU repeats itself: no change
 	}
 	for _, other := range r.tracks {
-		if other != t && other.leg != nil && other.lease.Stats().SSRC == params.SSRC {
+		if other != t && other.leg != nil && other.leg.lease.Stats().SSRC == params.SSRC {
 			return TrackRow{}, &CommandError{Code: CodeConflict, Field: []string{"input", "rtpParameters", "encodings"},
 				Msg: fmt.Sprintf("ssrc %d is attached as %s already: consume each producer once", params.SSRC, other.kind)}
 		}
@@ -272,7 +278,7 @@ func (r *recording) endLeg(t *track) error {
 	if t.leg == nil {
 		return nil
 	}
-	t.lease.Detach()
+	t.leg.lease.Detach()
 	err := r.event(Event{Type: EventLegDetached, LegDetached: &LegDetached{Leg: t.leg.name}})
 	if cerr := t.leg.journal.Close(); err == nil {
 		err = cerr
@@ -301,9 +307,12 @@ func (r *recording) beginLeg(t *track, c AttachCommand, params RTPParameters) er
 		}
 		return errors.Join(fmt.Errorf("attach %s: %w", t.kind, err), r.event(Event{Type: EventLegDetached, LegDetached: &LegDetached{Leg: name}}), journal.Close())
 	}
+	if r.capture == Paused {
+		t.lease.Hold()
+	}
 	r.aliveSince.Store(r.s.deps.Now().UnixNano())
 	t.codec = params.Codec
-	t.leg = &leg{name: name, journal: journal, sink: sink, params: bytes.Clone(c.RTPParameters), source: c.Source}
+	t.leg = &leg{name: name, lease: t.lease, journal: journal, sink: sink, params: bytes.Clone(c.RTPParameters), source: c.Source}
 	return nil
 }
 
@@ -340,6 +349,11 @@ func (r *recording) pause(c PauseCommand) (changed bool, err error) {
 	}
 	if r.capture == Paused {
 		return false, r.writePause()
+	}
+	for _, t := range r.tracks {
+		if t.leg != nil {
+			t.leg.lease.Hold()
+		}
 	}
 	r.gate.close()
 	pause := &PausedEvent{Reason: c.Reason, Actor: c.Actor.String()}
@@ -407,8 +421,12 @@ func (r *recording) resume(actor Actor, number int) (changed bool, err error) {
 	r.aliveSince.Store(at.UnixNano())
 	r.gate.open(at)
 	for _, t := range r.tracks {
-		if t.kind.IsVideo() && t.leg != nil {
-			t.lease.RequestKeyframe()
+		if t.leg == nil {
+			continue
+		}
+		t.leg.lease.Release(at)
+		if t.kind.IsVideo() {
+			t.leg.lease.RequestKeyframe()
 		}
 	}
 	return true, nil

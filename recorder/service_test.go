@@ -211,8 +211,10 @@ func (n *line) Attach(a recorder.Attachment) error {
 	n.sink, n.ssrc = a.Sink, a.Params.SSRC
 	return nil
 }
-func (n *line) Detach()          { n.mu.Lock(); n.sink = nil; n.mu.Unlock() }
-func (n *line) RequestKeyframe() { n.mu.Lock(); n.asked++; n.mu.Unlock() }
+func (n *line) Detach()           { n.mu.Lock(); n.sink = nil; n.mu.Unlock() }
+func (n *line) Hold()             {}
+func (n *line) Release(time.Time) {}
+func (n *line) RequestKeyframe()  { n.mu.Lock(); n.asked++; n.mu.Unlock() }
 func (n *line) Stats() recorder.NetStats {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 type discard struct{}
 
 func (discard) Packet(time.Time, recorder.PacketKind, []byte) {}
+func (discard) Overflow(time.Time, uint64)                    {}
 
 // BenchmarkTrack is the cost of one packet behind the socket.
 func BenchmarkTrack(b *testing.B) {
@@ -46,6 +47,8 @@ type signal struct {
 	have int
 	full chan struct{}
 }
+
+func (s *signal) Overflow(time.Time, uint64) {}
 
 func (s *signal) Packet(time.Time, recorder.PacketKind, []byte) {
 	if s.have++; s.have == burst {

@@ -14,6 +14,8 @@ type strict struct {
 	calls int
 }
 
+func (s *strict) Overflow(time.Time, uint64) {}
+
 func (s *strict) Packet(_ time.Time, kind recorder.PacketKind, data []byte) {
 	s.calls++
 	switch kind {

@@ -100,6 +100,26 @@ func (l *Lease) Detach() {
 	l.dropTrack()
 }
 
+// Hold implements recorder.Lease. What has arrived by now is delivered first.
+func (l *Lease) Hold() {
+	l.poll()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.track != nil {
+		l.track.hold()
+	}
+}
+
+// Release implements recorder.Lease.
+func (l *Lease) Release(at time.Time) {
+	l.poll() // what came during the pause is dropped
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.track != nil {
+		l.track.release(at)
+	}
+}
+
 // dropTrack keeps what the statistics say of the track. It is called with mu held.
 func (l *Lease) dropTrack() {
 	if l.track != nil {

@@ -384,6 +384,8 @@ type gate struct {
 	calls atomic.Uint64
 }
 
+func (g *gate) Overflow(time.Time, uint64) {}
+
 func (g *gate) Packet(time.Time, recorder.PacketKind, []byte) {
 	g.calls.Add(1)
 	if g.shut.Load() {
@@ -470,6 +472,8 @@ func TestEndingDeliversWhatHasArrived(t *testing.T) {
 
 // panicking is a sink that meets a packet nobody thought of.
 type panicking struct{}
+
+func (panicking) Overflow(time.Time, uint64) {}
 
 func (panicking) Packet(time.Time, recorder.PacketKind, []byte) { panic("unthought of") }
 

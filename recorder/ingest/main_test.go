@@ -85,6 +85,8 @@ type arrived struct {
 	data []byte
 }
 
+func (m *memory) Overflow(time.Time, uint64) {}
+
 func (m *memory) Packet(at time.Time, kind recorder.PacketKind, data []byte) {
 	a := arrived{at: at, kind: kind, data: bytes.Clone(data)}
 	if m.calls != nil {

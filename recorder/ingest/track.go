@@ -26,6 +26,7 @@ type track struct {
 	keyTime  uint32     // RTP timestamp of the last keyframe: its packets share it
 	hasKey   bool
 	strayKey bool // the stray packet before a restart began a keyframe
+	held     bool // paused: nothing is delivered
 }
 
 // counters outlive attachments.
@@ -75,6 +76,8 @@ func (t *track) onRTP(from netip.AddrPort, data []byte, at time.Time) {
 		return
 	}
 	switch h := &t.packet.Header; {
+	case t.held:
+		t.count.DroppedHeld++
 	case h.SSRC == t.params.SSRC && h.PayloadType == t.params.PayloadType:
 		t.peer.pinRTP(from)
 		t.sink.Packet(at, recorder.PacketRTP, data)
@@ -196,6 +199,10 @@ func (t *track) tick(now time.Time) (f feedback, ok bool) {
 	t.count.KeyframesAsked++
 	return feedback{data: t.pli, to: to}, true
 }
+
+// hold and release begin and end a pause.
+func (t *track) hold()               { t.held = true }
+func (t *track) release(_ time.Time) { t.held = false }
 
 // requestKeyframe notes a wish; the next tick carries it out.
 func (t *track) requestKeyframe() {
