@@ -2,8 +2,10 @@ package integration_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -227,6 +229,7 @@ type call struct {
 	api     player.API
 	started player.Started
 	senders []*player.Sender
+	suite   string        // of SRTP; empty: plain
 	late    time.Duration // how much the player fell behind, on a busy machine
 }
 
@@ -238,7 +241,7 @@ func nextCall() string { return fmt.Sprintf("call-%d", callNumber.Add(1)) }
 // startCall starts a recording for a capture and attaches its tracks. in is completed.
 func (s *site) startCall(t *testing.T, media *player.Call, in player.StartInput) *call {
 	t.Helper()
-	c := &call{t: t, site: s, media: media, api: player.API{Endpoint: s.URL + "/graphql", Key: s.service}}
+	c := &call{t: t, site: s, media: media, suite: in.SRTPCryptoSuite, api: player.API{Endpoint: s.URL + "/graphql", Key: s.service}}
 	t.Cleanup(c.close)
 	if in.ExternalSessionID == "" {
 		in.ExternalSessionID = nextCall()
@@ -292,10 +295,36 @@ func (c *call) sender(kind string) *player.Sender {
 
 func (c *call) attach(track player.Track, s *player.Sender) {
 	c.t.Helper()
-	rtp, rtcp := s.Ports()
-	if err := c.api.Attach(c.t.Context(), c.started.ID, track.Kind(), track.RTPParameters, player.Source{IP: "127.0.0.1", RTPPort: rtp, RTCPPort: rtcp}); err != nil {
+	if err := c.tryAttach(track, s); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// tryAttach may be called from any goroutine.
+func (c *call) tryAttach(track player.Track, s *player.Sender) error {
+	rtp, rtcp := s.Ports()
+	from := player.Source{IP: "127.0.0.1", RTPPort: rtp, RTCPPort: rtcp}
+	if c.suite == "" {
+		return c.api.Attach(c.t.Context(), c.started.ID, track.Kind(), track.RTPParameters, from)
+	}
+	random := make([]byte, 64)
+	_, _ = rand.Read(random) // it never fails
+	ours, err := player.NewSRTPParameters(c.suite, random)
+	if err != nil {
+		return err
+	}
+	for _, t := range c.started.Tracks {
+		if t.Kind != track.Kind() {
+			continue
+		}
+		if t.Ingest == nil || t.Ingest.SRTPParameters == nil {
+			return fmt.Errorf("the ingest address of %s has no srtpParameters", t.Kind)
+		}
+		if err := s.Secure(ours, *t.Ingest.SRTPParameters); err != nil {
+			return err
+		}
+	}
+	return c.api.AttachSecure(c.t.Context(), c.started.ID, track.Kind(), track.RTPParameters, from, &ours)
 }
 
 // during is something to do at an instant of the call, while it goes on.
@@ -316,6 +345,12 @@ func (c *call) playWith(d time.Duration, send func(player.Scheduled), what ...du
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.playTimeline(timeline, send, what...)
+}
+
+func (c *call) playTimeline(timeline iter.Seq[player.Scheduled], send func(player.Scheduled), what ...during) {
+	c.t.Helper()
+	var err error
 	var wg sync.WaitGroup
 	errs := make(chan error, len(what))
 	c.late, err = player.Play(c.t.Context(), timeline, 1, func(s player.Scheduled) error {

@@ -3,7 +3,9 @@ package mediacheck
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
 )
@@ -126,4 +128,71 @@ func Mean[T byte | float64](v []T) float64 {
 		sum += float64(x)
 	}
 	return sum / float64(max(len(v), 1))
+}
+
+// Frames decodes the whole file once, sound included, and hands out several rectangles of every frame, each scaled to w×h
+// grey pixels, in order. The pictures are valid during the call. Any complaint of the decoder is an error.
+func Frames(ctx context.Context, path string, w, h int, rects []Rect, each func(frame int, pictures [][]byte) error) error {
+	var graph strings.Builder
+	fmt.Fprintf(&graph, "[0:v]split=%d", len(rects))
+	for i := range rects {
+		fmt.Fprintf(&graph, "[s%d]", i)
+	}
+	for i, r := range rects {
+		fmt.Fprintf(&graph, ";[s%d]crop=%s,scale=%d:%d:flags=area,format=gray[g%d]", i, r.crop(), w, h, i)
+	}
+	if len(rects) > 1 {
+		graph.WriteByte(';')
+		for i := range rects {
+			fmt.Fprintf(&graph, "[g%d]", i)
+		}
+		fmt.Fprintf(&graph, "vstack=inputs=%d[out]", len(rects))
+	} else {
+		graph.WriteString(";[g0]null[out]")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "nice", "-n", "10", "ffmpeg", "-nostdin", "-v", "error", "-i", path, "-filter_complex", graph.String(),
+		"-map", "[out]", "-fps_mode", "passthrough", "-f", "rawvideo", "-", "-map", "0:a?", "-f", "null", "-")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("decode %s: %w", path, err)
+	}
+	err = eachFrame(out, w*h, len(rects), each)
+	if err != nil {
+		cancel()
+	}
+	waited := cmd.Wait()
+	if err == nil {
+		err = waited
+	}
+	if complaint := strings.TrimSpace(stderr.String()); err != nil || complaint != "" {
+		return fmt.Errorf("decode %s: error %w, ffmpeg says %q", path, err, complaint)
+	}
+	return nil
+}
+
+func eachFrame(r io.Reader, size, n int, each func(int, [][]byte) error) error {
+	buf := make([]byte, size*n)
+	pictures := make([][]byte, n)
+	for i := range pictures {
+		pictures[i] = buf[i*size : (i+1)*size]
+	}
+	for frame := 0; ; frame++ {
+		_, err := io.ReadFull(r, buf)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = each(frame, pictures)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -61,11 +61,12 @@ type StartedTrack struct {
 	Ingest *Ingest `json:"ingest"`
 }
 
-// Ingest is an address of the recorder; RTCPPort is 0 with rtcpMux.
+// Ingest is an address of the recorder; RTCPPort is 0 with rtcpMux. SRTPParameters encrypt what the recorder sends.
 type Ingest struct {
-	IP       string `json:"ip"`
-	RTPPort  int    `json:"rtpPort"`
-	RTCPPort int    `json:"rtcpPort"`
+	IP             string          `json:"ip"`
+	RTPPort        int             `json:"rtpPort"`
+	RTCPPort       int             `json:"rtcpPort"`
+	SRTPParameters *SRTPParameters `json:"srtpParameters"`
 }
 
 // StartInput is a subset of StartRecordingInput. Empty fields are left out.
@@ -76,6 +77,7 @@ type StartInput struct {
 	Tracks            []string `json:"tracks"`
 	Layout            string   `json:"layout,omitempty"`
 	RTCPMux           bool     `json:"rtcpMux"`
+	SRTPCryptoSuite   string   `json:"srtpCryptoSuite,omitempty"`
 }
 
 // Start calls startRecording.
@@ -87,7 +89,7 @@ func (a API) Start(ctx context.Context, in StartInput) (Started, error) {
 		} `json:"startRecording"`
 	}
 	err := a.do(ctx, "startRecording", `mutation($input: StartRecordingInput!) { startRecording(input: $input) {
-		recording { id viewUrl tracks { id kind ingest { ip rtpPort rtcpPort } } } userErrors { field message code } } }`, input(in), &out)
+		recording { id viewUrl tracks { id kind ingest { ip rtpPort rtcpPort srtpParameters } } } userErrors { field message code } } }`, input(in), &out)
 	if err == nil {
 		err = out.Payload.UserErrors.err()
 	}
@@ -109,8 +111,16 @@ type Source struct {
 
 // Attach calls attachTrack with rtpParameters as they are.
 func (a API) Attach(ctx context.Context, recordingID, kind string, rtpParameters json.RawMessage, from Source) error {
-	return a.command(ctx, "attachTrack", `mutation($input: AttachTrackInput!) { payload: attachTrack(input: $input) { userErrors { field message code } } }`,
-		map[string]any{"recordingId": recordingID, "kind": kind, "rtpParameters": rtpParameters, "source": from})
+	return a.AttachSecure(ctx, recordingID, kind, rtpParameters, from, nil)
+}
+
+// AttachSecure calls attachTrack with the SFU's SRTP parameters; nil: none.
+func (a API) AttachSecure(ctx context.Context, recordingID, kind string, rtpParameters json.RawMessage, from Source, srtp *SRTPParameters) error {
+	in := map[string]any{"recordingId": recordingID, "kind": kind, "rtpParameters": rtpParameters, "source": from}
+	if srtp != nil {
+		in["srtpParameters"] = srtp
+	}
+	return a.command(ctx, "attachTrack", `mutation($input: AttachTrackInput!) { payload: attachTrack(input: $input) { userErrors { field message code } } }`, in)
 }
 
 // Stop calls stopRecording.

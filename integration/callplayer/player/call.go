@@ -24,6 +24,7 @@ type Track struct {
 	RTPParameters json.RawMessage
 	SSRC          uint32
 	ClockRate     int // Hz
+	Repair        Repair
 	Packets       []Packet
 }
 
