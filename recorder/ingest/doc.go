@@ -16,7 +16,9 @@
 //	socket.go     a bound socket: batches of datagrams, times of arrival, receive buffer
 //	poller.go     the goroutines
 //	receiver.go   Receiver: who leases what
-//	lease.go      Lease: a track's sockets, attaching and detaching
+//	lease.go      Lease: a track's sockets
+//	feed.go       Feed: a track without sockets, for packets of another transport (WHIP)
+//	seat.go       what both have in common: attaching and detaching
 //	track.go      the state machine: validation, pinning, counting, delivery
 //	networks.go   from where media may come: families, kinds of addresses, allowed networks
 //	peer.go       who may send: the pinned addresses

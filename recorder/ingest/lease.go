@@ -29,6 +29,7 @@ var ErrClosed = errors.New("ingest: closed")
 //
 // The sink is called while the lease is locked. It must therefore not call methods of its own lease.
 type Lease struct {
+	seat
 	endpoint recorder.Endpoint
 	mux      bool
 	networks networks
@@ -41,11 +42,6 @@ type Lease struct {
 	reading sync.Mutex // held while the sockets are read, taken before mu
 	gone    bool       // the sockets are closed
 	failing bool       // the last read failed: one warning is enough
-
-	mu     sync.Mutex
-	track  *track // nil: detached
-	count  counters
-	closed bool
 
 	closing  sync.Once
 	closeErr error
@@ -79,53 +75,25 @@ func (l *Lease) Endpoint() recorder.Endpoint { return l.endpoint }
 // Attach begins with what its source says, whatever came before, so that a track that a stranger took over is freed by
 // attaching anew.
 func (l *Lease) Attach(a recorder.Attachment) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return ErrClosed
-	}
-	t, err := newTrack(a, l.mux, l.networks, &l.count)
-	if err != nil {
-		return &attachmentError{err}
-	}
-	l.track = t
-	return nil
+	return l.sit(func(c *counters) (*track, error) { return newTrack(a, l.mux, l.networks, c) })
 }
 
 // Detach implements recorder.Lease. What has arrived by now is delivered first.
 func (l *Lease) Detach() {
 	l.poll()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.dropTrack()
+	l.leave()
 }
 
 // Hold implements recorder.Lease. What has arrived by now is delivered first.
 func (l *Lease) Hold() {
 	l.poll()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.track != nil {
-		l.track.hold()
-	}
+	l.hold()
 }
 
 // Release implements recorder.Lease.
 func (l *Lease) Release(at time.Time) {
 	l.poll() // what came during the pause is dropped
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.track != nil {
-		l.track.release(at)
-	}
-}
-
-// dropTrack keeps what the statistics say of the track. It is called with mu held.
-func (l *Lease) dropTrack() {
-	if l.track != nil {
-		l.count.JitterMs = l.track.seq.jitterMs()
-	}
-	l.track = nil
+	l.release(at)
 }
 
 // RequestKeyframe implements recorder.Lease. A request that the limiter holds back is sent when it may be, unless a
@@ -134,28 +102,6 @@ func (l *Lease) RequestKeyframe() {
 	defer l.survive()
 	l.wish()
 	l.tick(time.Now())
-}
-
-func (l *Lease) wish() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.track != nil {
-		l.track.requestKeyframe()
-	}
-}
-
-// Stats implements recorder.Lease.
-func (l *Lease) Stats() recorder.NetStats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.count.stats(l.track)
-}
-
-// RTXPackets counts the retransmissions handed to the sink (RFC 4588). They are not among NetStats.Packets.
-func (l *Lease) RTXPackets() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.count.rtx
 }
 
 // Close implements recorder.Lease. It delivers what has arrived by now, as Detach does, and gives the ports back; it is
@@ -168,10 +114,7 @@ func (l *Lease) Close() error {
 // shut closes without delivering.
 func (l *Lease) shut() error {
 	l.closing.Do(func() {
-		l.mu.Lock()
-		l.closed = true
-		l.dropTrack()
-		l.mu.Unlock()
+		l.shutDown()
 		l.reading.Lock()
 		defer l.reading.Unlock()
 		l.gone = true
@@ -276,15 +219,6 @@ func (l *Lease) tick(now time.Time) {
 	if f, ok := l.due(now); ok {
 		l.send(f)
 	}
-}
-
-func (l *Lease) due(now time.Time) (feedback, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.track == nil {
-		return feedback{}, false
-	}
-	return l.track.tick(now)
 }
 
 // send sends from the socket whose address the SFU was told: it ignores control packets from any other.

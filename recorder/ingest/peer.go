@@ -16,6 +16,7 @@ type peer struct {
 	rtcpPort uint16
 	mux      bool
 	heard    bool // valid RTP came from ip
+	known    bool // the transport below has authenticated the sender: there is no address to check
 }
 
 // newPeer refuses a source that cannot be an SFU's; the text says what to do. The unspecified address (0.0.0.0, or :: for
@@ -46,6 +47,9 @@ func newPeer(s recorder.Source, mux bool, n networks) (peer, error) {
 
 // sendsRTP tells whether RTP from this address can be the peer's.
 func (p *peer) sendsRTP(from netip.AddrPort) bool {
+	if p.known {
+		return true
+	}
 	if p.rtpPort != 0 && p.rtpPort != from.Port() {
 		return false
 	}
@@ -57,6 +61,9 @@ func (p *peer) sendsRTP(from netip.AddrPort) bool {
 
 // sendsRTCP tells the same of RTCP. It waits for the IP: RTP alone proves who sends.
 func (p *peer) sendsRTCP(from netip.AddrPort) bool {
+	if p.known {
+		return true
+	}
 	if p.mux {
 		return p.ip.IsValid() && p.sendsRTP(from)
 	}

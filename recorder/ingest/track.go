@@ -1,7 +1,7 @@
 package ingest
 
 import (
-	"fmt"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -36,17 +36,28 @@ type counters struct {
 	lost int64
 }
 
+// newTrack is for packets from sockets.
 func newTrack(a recorder.Attachment, mux bool, n networks, c *counters) (*track, error) {
 	from, err := newPeer(a.Source, mux, n)
 	if err != nil {
 		return nil, err
 	}
+	return makeTrack(a, from, c)
+}
+
+// newFedTrack is for packets from a transport that knows its sender.
+func newFedTrack(a recorder.Attachment, c *counters) (*track, error) {
+	return makeTrack(a, peer{known: true, mux: true}, c)
+}
+
+func makeTrack(a recorder.Attachment, from peer, c *counters) (*track, error) {
 	if a.Sink == nil {
-		return nil, fmt.Errorf("attachment without a sink")
+		return nil, errors.New("attachment without a sink")
 	}
 	t := &track{params: a.Params, sink: a.Sink, peer: from, count: c, seq: newSequence(a.Params.Codec.ClockRate())}
 	if a.Params.Codec != recorder.Opus {
 		t.keys = &keyframes{interval: a.KeyframeInterval}
+		var err error
 		if t.pli, err = pictureLossIndication(a.Params.SSRC); err != nil {
 			return nil, err
 		}

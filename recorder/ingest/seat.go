@@ -1,0 +1,105 @@
+package ingest
+
+import (
+	"sync"
+	"time"
+
+	"github.com/dualrec/dualrec/recorder"
+)
+
+// seat is what Lease and Feed have in common: the place where one track at a time is attached, and the counters that
+// outlive it. Its mutex guards the track and makes the calls of the sink one at a time. The sink must therefore not call
+// methods of its own lease.
+type seat struct {
+	mu     sync.Mutex
+	track  *track // nil: detached
+	count  counters
+	closed bool
+}
+
+// sit attaches the track that make returns. It fails with ErrAttachment or ErrClosed.
+func (s *seat) sit(make func(*counters) (*track, error)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	t, err := make(&s.count)
+	if err != nil {
+		return &attachmentError{err}
+	}
+	s.track = t
+	return nil
+}
+
+// leave ends the attachment. It keeps what the statistics say of the track.
+func (s *seat) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop()
+}
+
+// drop is called with mu held.
+func (s *seat) drop() {
+	if s.track != nil {
+		s.count.JitterMs = s.track.seq.jitterMs()
+	}
+	s.track = nil
+}
+
+// shutDown ends the attachment for good.
+func (s *seat) shutDown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.drop()
+}
+
+func (s *seat) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.track != nil {
+		s.track.hold()
+	}
+}
+
+func (s *seat) release(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.track != nil {
+		s.track.release(at)
+	}
+}
+
+// wish notes that somebody wants a keyframe; the next tick carries it out.
+func (s *seat) wish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.track != nil {
+		s.track.requestKeyframe()
+	}
+}
+
+// due lets time pass for the track and returns the control packets to send.
+func (s *seat) due(now time.Time) (feedback, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.track == nil {
+		return feedback{}, false
+	}
+	return s.track.tick(now)
+}
+
+// Stats implements recorder.Lease.
+func (s *seat) Stats() recorder.NetStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count.stats(s.track)
+}
+
+// RTXPackets counts the retransmissions that came (RFC 4588).
+func (s *seat) RTXPackets() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count.rtx
+}
