@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -119,6 +120,54 @@ func TestClockSkew(t *testing.T) {
 			}
 			t.Logf("worst skew %v", worst)
 		})
+	}
+}
+
+// TestClockDomains: two browsers publish from one address, and their clocks differ by less than a second. Reports of one
+// must not move the other; streams of one CNAME are joined by their reports although their ways differ.
+func TestClockDomains(t *testing.T) {
+	t.Parallel()
+	f := newMemFolder(DefaultProfile(), Screen, Webcam, AgentAudio)
+	from := func(n int, kind TrackKind, host, cname string, up time.Duration) *simLeg {
+		params := bytes.Replace(simParams(kind, uint32(1000+n)), []byte(`"cname":"c"`), []byte(`"cname":"`+cname+`"`), 1)
+		return attachFrom(t, f, n, kind, params, Source{IP: host, RTPPort: 1}, up)
+	}
+	screen := from(0, Screen, "10.0.0.1", "browser-a", 1000*time.Second)
+	cam := from(1, Webcam, "10.0.0.1", "browser-b", 1000*time.Second+400*time.Millisecond)
+	mic := from(2, AgentAudio, "10.0.0.1", "browser-b", 1000*time.Second+400*time.Millisecond)
+	cam.delay = func(int) time.Duration { return simDelay + 90*time.Millisecond } // its pictures are slow on the way
+	screen.video(secs(0), secs(30), 30, Size{1920, 1080}, keyEvery(100))
+	cam.video(secs(0), secs(30), 30, Size{640, 360}, keyEvery(100))
+	mic.audio(secs(0), secs(30))
+	for _, l := range []*simLeg{screen, cam, mic} {
+		l.reports(secs(0.5), secs(30), time.Second, steady)
+	}
+	stopAt(t, f, secs(30))
+	f.sort()
+	p, plans := planAll(t, f)
+	shown := render(t, p, plans)
+	checkShown(t, p, screen, shown[Screen], 0)
+	checkShownIn(t, p, cam, shown[Webcam], 8*30, len(shown[Webcam]), 1)
+	checkSound(t, p, mic, readSound(t, p.AudioSource(AgentAudio)), 20_000)
+}
+
+func TestClockDomainNames(t *testing.T) {
+	t.Parallel()
+	name := func(ip, cname string) string {
+		return clockDomain(LegAttached{Leg: "leg-003", Source: Source{IP: ip}}, cname)
+	}
+	if name("10.0.0.1", "a") != name("10.0.0.1", "a") {
+		t.Error("one sender has two clocks")
+	}
+	for _, other := range []string{name("10.0.0.1", "b"), name("10.0.0.2", "a"), name("", "a")} {
+		if name("10.0.0.1", "a") == other {
+			t.Errorf("shares its clock with %q", other)
+		}
+	}
+	for _, ip := range []string{"", "0.0.0.0", "::"} {
+		if got := name(ip, "a"); got != "leg-003" {
+			t.Errorf("a leg from %q belongs to %q, want itself", ip, got)
+		}
 	}
 }
 

@@ -78,6 +78,8 @@ type LegAttached struct {
 	Kind          TrackKind       `json:"kind"`
 	RTPParameters json.RawMessage `json:"rtp_parameters"` // mediasoup's, verbatim
 	Source        Source          `json:"source"`
+	// Published: the packets come from a publisher's own session, which a restart of the recorder ends.
+	Published bool `json:"published,omitempty"`
 }
 
 // LegDetached: the leg ends at the event's instant.

@@ -19,6 +19,8 @@ func everyEvent() []Event {
 		{Type: EventTrackLeased, At: at, TrackLeased: &TrackLeased{TrackID: "t", Kind: Screen, RTPPort: 40000, RTCPPort: 40001}},
 		{Type: EventLegAttached, At: at, LegAttached: &LegAttached{Leg: "leg-000", Journal: "leg-000", TrackID: "t", Kind: AgentAudio,
 			RTPParameters: simParams(AgentAudio, 7), Source: Source{IP: "10.0.0.1", RTPPort: 2}}},
+		{Type: EventLegAttached, At: at, LegAttached: &LegAttached{Leg: "leg-001", Journal: "leg-001", TrackID: "t", Kind: AgentAudio,
+			RTPParameters: simParams(AgentAudio, 8), Source: Source{IP: "10.0.0.2", RTPPort: 3}, Published: true}},
 		{Type: EventLegDetached, At: at, LegDetached: &LegDetached{Leg: "leg-000"}},
 		{Type: EventPaused, At: at, Paused: &PausedEvent{Reason: PausePayment, Actor: "user:1", AutoResumeAt: at.Add(time.Minute)}},
 		{Type: EventResumed, At: at, Resumed: &ResumedEvent{Actor: "system:dualrec"}},

@@ -561,12 +561,8 @@ func (p *Planner) attach(a LegAttached, at time.Time) {
 		p.stats.BadEvents++
 		return
 	}
-	domain := a.Source.IP
-	if domain == "" || domain == "0.0.0.0" {
-		domain = a.Leg // unknown host: it shares its clock with nobody
-	}
 	leg := &planLeg{name: a.Leg, journal: a.Journal, track: t, params: params, source: &mergeSource{name: a.Journal}, dec: dec,
-		clock: p.clock.add(domain, params.Codec.ClockRate()), endFrame: never}
+		clock: p.clock.add(clockDomain(a, params.CNAME), params.Codec.ClockRate()), endFrame: never}
 	dec.packet = func(rtp int64, at time.Time, restarted bool) {
 		if p.first.IsZero() {
 			p.first = at
@@ -580,6 +576,16 @@ func (p *Planner) attach(a LegAttached, at time.Time) {
 	if sound := p.sound[a.Kind]; sound != nil {
 		sound.owner = leg
 	}
+}
+
+// clockDomain names the clock that a leg's sender reports count by. Hosts have clocks of their own, and so do the senders
+// of one host that do not share a CNAME (RFC 7022): two browsers behind one address, or two producers of one SFU that passes
+// their own reports on. What is not known to share a clock is joined by arrival alone.
+func clockDomain(a LegAttached, cname string) string {
+	if a.Source.IP == "" || a.Source.IP == "0.0.0.0" || a.Source.IP == "::" {
+		return a.Leg // unknown host: it shares its clock with nobody
+	}
+	return a.Source.IP + "\x00" + cname
 }
 
 // detach ends a leg: nothing of it is shown from the instant on. What its journal holds up to then is still placed.

@@ -48,18 +48,24 @@ type track struct {
 	lease    Lease // nil when capture is over
 	leg      *leg  // nil while nothing is attached
 	codec    Codec
-	closed   NetStats // statistics when the lease was closed
-	endpoint Endpoint // and its address
+	past     NetStats // statistics of what has fed the track and is closed
+	endpoint Endpoint // address of the lease when it was closed
 }
 
 // leg is one attachment: one SSRC, one journal.
 type leg struct {
+	feed
 	name    string
-	lease   Lease // what it is fed by: the track's own sockets, or a WHIP session
 	journal Journal
 	sink    *legSink
-	params  []byte
-	source  Source
+}
+
+// feed is what a leg's packets come from.
+type feed struct {
+	lease     Lease // the track's own sockets, or a publisher's
+	published bool  // the lease is a publisher's, and is closed when the leg ends
+	params    []byte
+	source    Source
 }
 
 // gate lets packets through or drops them. Closing waits for a packet that is being written, so that nothing
@@ -187,19 +193,26 @@ func (r *recording) closeCapture() {
 	r.mu.Unlock()
 	for _, t := range tracks {
 		r.mu.Lock()
-		lease, leg := t.lease, t.leg
+		lease, leg, past := t.lease, t.leg, t.past
+		var ending []Lease
 		if lease != nil {
-			t.closed, t.endpoint = lease.Stats(), lease.Endpoint()
+			t.endpoint, ending = lease.Endpoint(), append(ending, lease)
 		}
+		if leg != nil && leg.published {
+			ending = append(ending, leg.lease)
+		}
+		t.past = t.stats() // until closing has counted what had just come
 		t.lease, t.leg = nil, nil
 		r.mu.Unlock()
-		if lease != nil {
-			if err := lease.Close(); err != nil {
+		for _, l := range ending {
+			if err := l.Close(); err != nil {
 				r.s.log.Warn("close media ports", "recording_id", r.id, "track_id", t.id, "err", err)
 			}
-			stats := lease.Stats() // closing has counted what had just come
+			past = past.plus(l.Stats())
+		}
+		if len(ending) > 0 {
 			r.mu.Lock()
-			t.closed = stats
+			t.past = past
 			r.mu.Unlock()
 		}
 		if leg != nil {
@@ -260,14 +273,19 @@ func (r *recording) attach(c AttachCommand, params RTPParameters) (TrackRow, err
 				Msg: fmt.Sprintf("ssrc %d is attached as %s already: consume each producer once", params.SSRC, other.kind)}
 		}
 	}
+	err = r.replaceLeg(t, feed{lease: t.lease, params: bytes.Clone(c.RTPParameters), source: c.Source}, params)
+	return t.row(r.capture), err
+}
+
+// replaceLeg begins a leg in place of the one that the track had, if any.
+func (r *recording) replaceLeg(t *track, f feed, params RTPParameters) error {
 	if r.nextLeg >= maxLegs {
-		return TrackRow{}, &CommandError{Code: CodeCapacity, Msg: fmt.Sprintf("this recording has had %d attachments, which is the limit", maxLegs)}
+		return &CommandError{Code: CodeCapacity, Msg: fmt.Sprintf("this recording has had %d attachments, which is the limit", maxLegs)}
 	}
 	if err := r.endLeg(t); err != nil {
-		return TrackRow{}, err
+		return err
 	}
-	err = r.beginLeg(t, c, params)
-	return t.row(r.capture), err
+	return r.beginLeg(t, f, params)
 }
 
 // maxLegs bounds the attachments of one recording: each is a file, and a producer is replaced a few times a call.
@@ -278,7 +296,7 @@ func (r *recording) endLeg(t *track) error {
 	if t.leg == nil {
 		return nil
 	}
-	t.leg.lease.Detach()
+	r.endFeed(t)
 	err := r.event(Event{Type: EventLegDetached, LegDetached: &LegDetached{Leg: t.leg.name}})
 	if cerr := t.leg.journal.Close(); err == nil {
 		err = cerr
@@ -287,7 +305,20 @@ func (r *recording) endLeg(t *track) error {
 	return err
 }
 
-func (r *recording) beginLeg(t *track, c AttachCommand, params RTPParameters) error {
+// endFeed stops what the leg is fed by: the track's own sockets stay, a publisher's lease ends.
+func (r *recording) endFeed(t *track) {
+	lease := t.leg.lease
+	if !t.leg.published {
+		lease.Detach()
+		return
+	}
+	if err := lease.Close(); err != nil {
+		r.s.log.Warn("close publisher", "recording_id", r.id, "track_id", t.id, "err", err)
+	}
+	t.past = t.past.plus(lease.Stats())
+}
+
+func (r *recording) beginLeg(t *track, f feed, params RTPParameters) error {
 	name := LegName(r.nextLeg)
 	journal, err := r.folder.Journal(name)
 	if err != nil {
@@ -295,12 +326,12 @@ func (r *recording) beginLeg(t *track, c AttachCommand, params RTPParameters) er
 	}
 	r.nextLeg++
 	err = r.event(Event{Type: EventLegAttached, LegAttached: &LegAttached{Leg: name, Journal: name, TrackID: t.id, Kind: t.kind,
-		RTPParameters: c.RTPParameters, Source: c.Source}})
+		RTPParameters: f.params, Source: f.source, Published: f.published}})
 	if err != nil {
 		return errors.Join(err, journal.Close())
 	}
 	sink := &legSink{r: r, journal: journal}
-	err = t.lease.Attach(Attachment{Params: params, Source: c.Source, KeyframeInterval: r.keyframeInterval(t.kind), Sink: sink})
+	err = f.lease.Attach(Attachment{Params: params, Source: f.source, KeyframeInterval: r.keyframeInterval(t.kind), Sink: sink})
 	if err != nil {
 		if errors.Is(err, ErrAttachment) {
 			err = &CommandError{Code: CodeInvalidInput, Field: []string{"input", "source"}, Msg: err.Error(), Err: err}
@@ -308,11 +339,11 @@ func (r *recording) beginLeg(t *track, c AttachCommand, params RTPParameters) er
 		return errors.Join(fmt.Errorf("attach %s: %w", t.kind, err), r.event(Event{Type: EventLegDetached, LegDetached: &LegDetached{Leg: name}}), journal.Close())
 	}
 	if r.capture == Paused {
-		t.lease.Hold()
+		f.lease.Hold()
 	}
 	r.aliveSince.Store(r.s.deps.Now().UnixNano())
 	t.codec = params.Codec
-	t.leg = &leg{name: name, lease: t.lease, journal: journal, sink: sink, params: bytes.Clone(c.RTPParameters), source: c.Source}
+	t.leg = &leg{feed: f, name: name, journal: journal, sink: sink}
 	return nil
 }
 
@@ -508,10 +539,22 @@ func (r *recording) setCapture(s CaptureState) {
 
 const stalledAfter = 5 * time.Second
 
-func (t *track) row(c CaptureState) TrackRow {
-	row := TrackRow{ID: t.id, Kind: t.kind, Codec: t.codec, State: TrackExpected, Stats: t.closed, Endpoint: t.endpoint}
+// stats are sums over all that has fed the track.
+func (t *track) stats() NetStats {
+	s := t.past
 	if t.lease != nil {
-		row.Endpoint, row.Stats = t.lease.Endpoint(), t.lease.Stats()
+		s = s.plus(t.lease.Stats())
+	}
+	if t.leg != nil && t.leg.published {
+		s = s.plus(t.leg.lease.Stats())
+	}
+	return s
+}
+
+func (t *track) row(c CaptureState) TrackRow {
+	row := TrackRow{ID: t.id, Kind: t.kind, Codec: t.codec, State: TrackExpected, Stats: t.stats(), Endpoint: t.endpoint}
+	if t.lease != nil {
+		row.Endpoint = t.lease.Endpoint()
 	}
 	switch {
 	case !c.Live() && t.codec != "":

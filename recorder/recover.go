@@ -113,7 +113,7 @@ func (s *Service) reopen(ctx context.Context, id string) (*recording, error) {
 	for _, t := range r.tracks { // what the database knows of them, this process never saw
 		for _, known := range row.Tracks {
 			if known.ID == t.id {
-				t.closed, t.endpoint = known.Stats, known.Endpoint
+				t.past, t.endpoint = known.Stats, known.Endpoint
 			}
 		}
 	}

@@ -214,10 +214,21 @@ func simParams(kind TrackKind, ssrc uint32) json.RawMessage {
 // attach writes the event and returns the sender.
 func attach(t testing.TB, f *memFolder, n int, kind TrackKind, at time.Time) *simLeg {
 	t.Helper()
+	return attachWith(t, f, n, kind, at, simParams(kind, uint32(1000+n)), Source{IP: "10.0.0.1", RTPPort: 1}, 1000*time.Second)
+}
+
+// attachFrom is attach at t0, of another host.
+func attachFrom(t testing.TB, f *memFolder, n int, kind TrackKind, params json.RawMessage, from Source, up time.Duration) *simLeg {
+	t.Helper()
+	return attachWith(t, f, n, kind, t0, params, from, up)
+}
+
+func attachWith(t testing.TB, f *memFolder, n int, kind TrackKind, at time.Time, params json.RawMessage, from Source, up time.Duration) *simLeg {
+	t.Helper()
 	l := &simLeg{folder: f, name: LegName(n), kind: kind, ssrc: uint32(1000 + n), seq: uint16(65500 + 7*n), rtp0: 0xffff0000 - uint32(n)*5000,
-		born: at, up: 1000 * time.Second, frames: map[uint32]time.Time{}, delay: func(int) time.Duration { return simDelay }}
+		born: at, up: up, frames: map[uint32]time.Time{}, delay: func(int) time.Duration { return simDelay }}
 	f.event(t, Event{Type: EventLegAttached, At: at, LegAttached: &LegAttached{Leg: l.name, Journal: l.name, TrackID: "track-" + string(kind),
-		Kind: kind, RTPParameters: simParams(kind, l.ssrc), Source: Source{IP: "10.0.0.1", RTPPort: 1}}})
+		Kind: kind, RTPParameters: params, Source: from}})
 	return l
 }
 
