@@ -16,7 +16,7 @@ demo: ## record two calls end to end on this machine and leave the MP4s in ./dem
 	@scripts/demo.sh $(ARGS)
 
 .PHONY: test
-test: ## the whole proof: missing tools, generated code, vet, all tests with the race detector, real servers and browser
+test: ## the whole proof: missing tools, generated code, vet, all tests with the race detector, real servers and browser, the SDK
 	@scripts/test.sh full
 
 .PHONY: test-fast
@@ -49,4 +49,4 @@ generate: ## write the generated code anew: ent first, then GraphQL
 
 .PHONY: clean
 clean: ## remove what building and the demo leave in the tree (never ./data)
-	@rm -rf bin demo integration/browser/node_modules web/node_modules
+	@rm -rf bin demo integration/browser/node_modules web/node_modules sdk/mediasoup/{node_modules,dist,build}

@@ -30,12 +30,18 @@ browser_packages() {
   if [[ -f integration/browser/package.json ]]; then npm_ci integration/browser; fi
 }
 
+sdk_tests() {
+  npm_ci sdk/mediasoup
+  (cd sdk/mediasoup && npm test --silent)
+}
+
 full() {
   stage "setup" scripts/setup.sh test
   stage "generated code" scripts/generated-fresh.sh
   stage "go vet" go vet ./...
   stage "fast tests" fast
   stage "browser packages" browser_packages
+  stage "SDK for mediasoup" sdk_tests
   stage "all tests" race 20m ./...
 }
 
