@@ -241,6 +241,16 @@ func nextCall() string { return fmt.Sprintf("call-%d", callNumber.Add(1)) }
 // startCall starts a recording for a capture and attaches its tracks. in is completed.
 func (s *site) startCall(t *testing.T, media *player.Call, in player.StartInput) *call {
 	t.Helper()
+	c := s.openCall(t, media, in)
+	for i, track := range media.Tracks {
+		c.attach(track, c.senders[i])
+	}
+	return c
+}
+
+// openCall starts a recording for a capture, with a sender for each of its tracks, and attaches none.
+func (s *site) openCall(t *testing.T, media *player.Call, in player.StartInput) *call {
+	t.Helper()
 	c := &call{t: t, site: s, media: media, suite: in.SRTPCryptoSuite, api: player.API{Endpoint: s.URL + "/graphql", Key: s.service}}
 	t.Cleanup(c.close)
 	if in.ExternalSessionID == "" {
@@ -252,7 +262,9 @@ func (s *site) startCall(t *testing.T, media *player.Call, in player.StartInput)
 	in.Agent = "agent-17"
 	if len(in.Tracks) == 0 {
 		for _, t := range media.Tracks {
-			in.Tracks = append(in.Tracks, t.Kind())
+			if !slices.Contains(in.Tracks, t.Kind()) {
+				in.Tracks = append(in.Tracks, t.Kind())
+			}
 		}
 	}
 	var err error
@@ -260,9 +272,7 @@ func (s *site) startCall(t *testing.T, media *player.Call, in player.StartInput)
 		t.Fatal(err)
 	}
 	for _, track := range media.Tracks {
-		sender := c.sender(track.Kind())
-		c.senders = append(c.senders, sender)
-		c.attach(track, sender)
+		c.senders = append(c.senders, c.sender(track.Kind()))
 	}
 	return c
 }

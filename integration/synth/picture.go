@@ -56,11 +56,11 @@ func draw(luma []byte, w, h, n int, kind string, mark bool) {
 	top := stripTop(h)
 	for y := range top {
 		for x := range w {
-			luma[y*w+x] = ground(x, y, n, kind)
+			luma[y*w+x] = ground(x*patternW/w, y*patternH/h, n, kind)
 		}
 	}
-	bar := (n*6 + 40) % (w - 24)
-	fill(luma, w, bar, top/8, 24, top-top/4, 60)
+	bar := (n*6 + 40) % (patternW - 24) * w / patternW
+	fill(luma, w, bar, top/8, 24*w/patternW, top-top/4, 60)
 	if mark {
 		fill(luma, w, w*3/8, top*3/8, w/4, top/4, white)
 	}
@@ -73,6 +73,9 @@ func draw(luma []byte, w, h, n int, kind string, mark bool) {
 		fill(luma, w, i*w/cells, top, (i+1)*w/cells-i*w/cells, h-top, v)
 	}
 }
+
+// A picture looks the same in every size.
+const patternW, patternH = 320, 180
 
 func ground(x, y, n int, kind string) byte {
 	if kind == "screen" {
