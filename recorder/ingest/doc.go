@@ -8,8 +8,9 @@
 // # Who owns what
 //
 // A poller is the one goroutine that reads the sockets of up to 24 leases, 10 times a second (25 times where the kernel
-// grants small buffers); the kernel keeps the packets until then and notes when each came. A lease's mutex guards its track, which is a state machine without
-// sockets and without a clock of its own, and makes the calls of the sink one at a time. The files:
+// grants small buffers); the kernel keeps the packets until then and notes when each came. A lease at which packets are
+// missing is read in between, when it has something to ask for. A lease's mutex guards its track, which is a state machine
+// without sockets and without a clock of its own, and makes the calls of the sink one at a time. The files:
 //
 //	config.go     settings, defaults, Validate
 //	pool.go       the accounted pool of ports
@@ -23,6 +24,7 @@
 //	networks.go   from where media may come: families, kinds of addresses, allowed networks
 //	peer.go       who may send: the pinned addresses
 //	sequence.go   sequence numbers: loss, duplicates, reordering, restarts, jitter (RFC 3550)
+//	gaps.go       what is missing, and when to ask for it again (RFC 4585 NACK)
 //	detect.go     keyframes on the wire
 //	keyframes.go  when to ask for a keyframe (RFC 4585 PLI)
 //
@@ -52,10 +54,25 @@
 //   - A packet that makes this package or a sink panic closes its own lease, with an error in the log. The other leases
 //     go on.
 //
+// # How lost packets are repaired
+//
+// Where rtpParameters have nack, a missing packet is asked for 20 ms after it was overtaken, and again every round trip,
+// at least 110 ms (mediasoup does not answer sooner), up to 10 times, as long as the SFU still has it: 2 s of pictures,
+// 1 s of sound. What is missing goes into few datagrams. A retransmission on the RTX stream (RFC 4588) reaches the sink as
+// the packet that it repeats, with its own SSRC, payload type, sequence number and header extensions; one that repeats
+// nothing missing is counted as a duplicate, and padding that probes for bandwidth is ignored. A retransmission on the
+// stream itself is a late packet. At most 1024 packets are watched at once. More missing at once are an outage, or another
+// source: nothing of it is asked for but a keyframe. Nobody can tell the number that a simulcast switch leaves out from a lost
+// packet, so it costs up to ten requests; the keyframe behind it keeps it from costing a keyframe.
+//
+// No receiver reports are sent. They are of no use to a recorder: the SFU would derive the consumer's score from them, and
+// mediasoup passes an Opus receiver's loss on to the publisher, who would then spend bandwidth on error correction for all.
+//
 // # When a keyframe is asked for
 //
 // A picture loss indication costs the sender bandwidth and, on a screen share, a second of quality. So it is sent only
-// when packets have flowed for 300 ms without a keyframe, when a loss was not healed by late packets within 200 ms, when
-// the source restarted, when somebody asked, and when an undamaged track has had none for the configured interval. There
+// when packets have flowed for 300 ms without a keyframe, when a loss was not healed within 200 ms (within three round trips,
+// 500 ms to 1 s, where packets are asked for again) and no keyframe has begun since, when more was lost than can be repaired,
+// when the source restarted, when somebody asked, and when an undamaged track has had none for the configured interval. There
 // is never more than one a second, and a repetition comes after two: mediasoup itself coalesces requests and retries once.
 package ingest

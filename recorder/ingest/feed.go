@@ -23,8 +23,7 @@ type Feed struct {
 	control func(rtcp []byte) error
 	wake    chan struct{} // capacity 1: something is to be asked for before the next beat
 
-	sending sync.Mutex // makes the calls of control one at a time
-	failing bool       // the last one failed: one warning is enough
+	failing bool // the last call of control failed: one warning is enough
 
 	closing sync.Once
 	gone    chan struct{} // closed by Close
@@ -59,8 +58,12 @@ func (f *Feed) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-f.wake:
 		}
-		f.tick(time.Now())
-		timer.Reset(feedBeat)
+		now := time.Now()
+		rest := feedBeat
+		if next := f.tick(now); !next.IsZero() {
+			rest = min(rest, max(next.Sub(now), time.Millisecond))
+		}
+		timer.Reset(rest)
 	}
 }
 
@@ -81,6 +84,12 @@ func (f *Feed) take(data []byte, at time.Time, on func(*track, netip.AddrPort, [
 		f.count.DroppedMalformed++
 	default:
 		on(f.track, transport, data, at)
+		if f.track.hurry {
+			select {
+			case f.wake <- struct{}{}:
+			default:
+			}
+		}
 	}
 }
 
@@ -117,18 +126,13 @@ func (f *Feed) Close() error {
 	return nil
 }
 
-func (f *Feed) tick(now time.Time) {
+func (f *Feed) tick(now time.Time) (next time.Time) {
 	defer f.survive()
-	f.sending.Lock()
-	defer f.sending.Unlock()
-	if fb, ok := f.due(now); ok {
-		f.send(fb.data)
-	}
+	return f.pass(now, f.send)
 }
 
-// send is called with sending held.
-func (f *Feed) send(data []byte) {
-	err := f.control(data)
+func (f *Feed) send(fb feedback) {
+	err := f.control(fb.data)
 	if err != nil && !f.failing {
 		f.log.Warn("control packet not sent", "error", err)
 	}

@@ -97,6 +97,39 @@ func TestFeedRuns(t *testing.T) {
 	}
 }
 
+// TestFeedRepairs: Run asks for what is missing after the time that reordering may take, and not a beat later.
+func TestFeedRepairs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, asked := feed(t)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		sink := &memory{}
+		if err := f.Attach(recorder.Attachment{Params: vp8Params(), Sink: sink}); err != nil {
+			t.Fatal(err)
+		}
+		f.RTP(packet(t, testSSRC, 101, 10, 1, vp8Key), time.Now())
+		time.Sleep(7 * time.Millisecond) // of the bubble's clock
+		f.RTP(packet(t, testSSRC, 101, 12, 1, vp8Delta), time.Now())
+		start := time.Now()
+		var nack rtcp.TransportLayerNack
+		if err := nack.Unmarshal(<-asked); err != nil || len(nack.Nacks) != 1 || nack.Nacks[0].PacketID != 11 {
+			t.Fatalf("%+v, error %v", nack, err)
+		}
+		if d := time.Since(start); d < reorderWait || d > reorderWait+5*time.Millisecond {
+			t.Errorf("asked after %v", d)
+		}
+		lost := packet(t, testSSRC, 101, 11, 1, vp8Delta)
+		f.RTP(asRTX(t, lost, 1, 0), time.Now())
+		if len(sink.got) != 3 || !bytes.Equal(sink.got[2].data, lost) || f.Stats().Repaired != 1 {
+			t.Errorf("%d packets, %+v", len(sink.got), f.Stats())
+		}
+		stop()
+		<-done
+	})
+}
+
 // TestFeedFailures: a panic closes the feed, and control packets that cannot be sent are one warning.
 func TestFeedFailures(t *testing.T) {
 	t.Parallel()

@@ -123,11 +123,11 @@ func TestKeyframes(t *testing.T) {
 			var got []int
 			for now := 0; now < tc.until; now += 10 {
 				tc.script(k, now)
-				var missing time.Time
+				damaged := false
 				if tc.missing != nil && tc.missing(now) >= 0 {
-					missing = ms(tc.missing(now))
+					damaged = now-tc.missing(now) >= int(lossPatience/time.Millisecond)
 				}
-				if k.due(ms(now), missing) {
+				if k.due(ms(now), damaged) {
 					k.asked(ms(now))
 					got = append(got, now)
 				}

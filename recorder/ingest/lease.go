@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dualrec/dualrec/recorder"
@@ -38,6 +39,7 @@ type Lease struct {
 	rtcp     *socket // nil with rtcpMux
 	log      *slog.Logger
 	forget   func(*Lease) // the receiver's part of closing
+	wants    atomic.Int64 // when to be polled if that is before the next calm beat, UnixNano; 0: no hurry
 
 	reading sync.Mutex // held while the sockets are read, taken before mu
 	gone    bool       // the sockets are closed
@@ -216,9 +218,11 @@ func isRTCP(data []byte) bool { return len(data) > 1 && data[1] >= 192 && data[1
 
 // tick lets time pass for the track.
 func (l *Lease) tick(now time.Time) {
-	if f, ok := l.due(now); ok {
-		l.send(f)
+	wants := int64(0)
+	if next := l.pass(now, l.send); !next.IsZero() {
+		wants = next.UnixNano()
 	}
+	l.wants.Store(wants)
 }
 
 // send sends from the socket whose address the SFU was told: it ignores control packets from any other.

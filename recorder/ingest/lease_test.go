@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -204,6 +205,51 @@ func TestTheTickAsks(t *testing.T) {
 	receive(t, control)
 	if d := time.Since(sent); d < startPatience {
 		t.Errorf("asked after %v", d)
+	}
+}
+
+// TestRepairOverLoopback: a packet is missing; the request comes from the RTCP port to the RTCP port, soon, and the answer
+// reaches the sink as the packet that was lost.
+func TestRepairOverLoopback(t *testing.T) {
+	t.Parallel()
+	for _, mux := range []bool{false, true} {
+		t.Run(fmt.Sprintf("rtcpMux %v", mux), func(t *testing.T) {
+			t.Parallel()
+			l := lease(t, testReceiver(t, 8), mux)
+			rtp, control := sender(t), sender(t)
+			if mux {
+				control = rtp
+			}
+			sink := &memory{calls: make(chan arrived, 100)}
+			if err := l.Attach(recorder.Attachment{Params: vp8Params(), Sink: sink,
+				Source: recorder.Source{IP: "127.0.0.1", RTPPort: portOf(rtp), RTCPPort: portOf(control)}}); err != nil {
+				t.Fatal(err)
+			}
+			port := l.Endpoint().RTPPort
+			send(t, rtp, port, packet(t, testSSRC, 101, 65534, 1, vp8Key))
+			send(t, rtp, port, packet(t, testSSRC, 101, 1, 1, vp8Delta))
+			next(t, sink)
+			next(t, sink)
+			raw, from := receive(t, control)
+			var nack rtcp.TransportLayerNack
+			if err := nack.Unmarshal(raw); err != nil || nack.MediaSSRC != testSSRC || len(nack.Nacks) != 1 ||
+				nack.Nacks[0] != (rtcp.NackPair{PacketID: 65535, LostPackets: 1}) {
+				t.Fatalf("%+v, error %v", nack, err)
+			}
+			if want := cmp.Or(l.Endpoint().RTCPPort, port); from != want {
+				t.Errorf("the request came from port %d, want %d", from, want)
+			}
+			for i, seq := range []uint16{65535, 0} {
+				lost := packet(t, testSSRC, 101, seq, 1, vp8Delta)
+				send(t, rtp, port, asRTX(t, lost, uint16(i), 0))
+				if a := next(t, sink); !bytes.Equal(a.data, lost) {
+					t.Errorf("%x, want %x", a.data, lost)
+				}
+			}
+			if s := l.Stats(); s.Nacked != 2 || s.Repaired != 2 || s.Lost != 0 || s.Packets != 4 || l.RTXPackets() != 2 {
+				t.Errorf("%+v", s)
+			}
+		})
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 // second that a crash may cost.
 const (
 	quickBeat = 40 * time.Millisecond
+	// repairBeat is how often a lease is read at most while something is to be asked for again.
+	repairBeat = 25 * time.Millisecond
 	// roomForCalm is the receive buffer from which calmBeat is safe: the kernel counts about twice a packet's bytes, and a
 	// keyframe of a large screen may come at 50 Mbit/s.
 	roomForCalm = 1 << 20
@@ -72,20 +74,50 @@ func (p *poller) close() {
 func (p *poller) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var now []*Lease // reused
+	var all []*Lease // reused
+	var calm time.Time
 	for {
 		select {
 		case <-p.stop:
 			return
 		case <-timer.C:
 		}
-		now = p.snapshot(now[:0])
-		for _, l := range now {
-			l.poll()
+		all = p.snapshot(all[:0])
+		now := time.Now()
+		due := !now.Before(calm)
+		for _, l := range all {
+			if due || l.hurries(now) {
+				l.poll()
+			}
 		}
-		clear(now) // hold no lease that is closed
-		timer.Reset(untilBeat(time.Now(), p.beat))
+		now = time.Now()
+		if due {
+			calm = now.Add(untilBeat(now, p.beat))
+		}
+		timer.Reset(p.rest(now, calm, all))
+		clear(all) // hold no lease that is closed
 	}
+}
+
+// rest is the time until the next calm beat, or until the earliest lease wants to be read before it.
+func (p *poller) rest(now, calm time.Time, all []*Lease) time.Duration {
+	wake := calm
+	for _, l := range all {
+		if at := l.wants.Load(); at != 0 && at < wake.UnixNano() {
+			wake = time.Unix(0, at)
+		}
+	}
+	if wake.Equal(calm) {
+		return calm.Sub(now)
+	}
+	wake = wake.Add(untilBeat(wake, repairBeat))
+	return max(wake.Sub(now), untilBeat(now, repairBeat))
+}
+
+// hurries tells whether the lease wants to be read at a moment between two calm beats.
+func (l *Lease) hurries(now time.Time) bool {
+	at := l.wants.Load()
+	return at != 0 && at <= now.UnixNano()
 }
 
 func (p *poller) snapshot(out []*Lease) []*Lease {

@@ -33,3 +33,40 @@ func TestBeats(t *testing.T) {
 		})
 	}
 }
+
+// TestRest: between two calm beats a poller wakes for a lease that is in a hurry, on the finer beat.
+func TestRest(t *testing.T) {
+	t.Parallel()
+	calm := epoch.Truncate(calmBeat).Add(calmBeat)
+	at := func(n int) time.Time { return calm.Add(-calmBeat).Add(time.Duration(n) * time.Millisecond) }
+	for _, tc := range []struct {
+		name  string
+		now   int
+		wants []int // 0: no hurry
+		want  int
+	}{
+		{"nobody is in a hurry", 3, []int{0, 0}, 100},
+		{"one is", 3, []int{0, 30}, 50},
+		{"the earliest counts", 3, []int{80, 20, 55}, 25},
+		{"later than the calm beat", 3, []int{130}, 100},
+		{"overdue", 30, []int{5}, 50},
+		{"right behind a beat", 25, []int{25}, 50},
+		{"no leases", 3, nil, 100},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var leases []*Lease
+			for _, w := range tc.wants {
+				l := &Lease{}
+				if w != 0 {
+					l.wants.Store(at(w).UnixNano())
+				}
+				leases = append(leases, l)
+			}
+			now := at(tc.now)
+			if got := now.Add((&poller{}).rest(now, calm, leases)); !got.Equal(at(tc.want)) {
+				t.Errorf("woken at %v, want %v", got.Sub(at(0)), at(tc.want).Sub(at(0)))
+			}
+		})
+	}
+}

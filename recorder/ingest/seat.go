@@ -15,6 +15,8 @@ type seat struct {
 	track  *track // nil: detached
 	count  counters
 	closed bool
+
+	sending sync.Mutex // makes feedback one at a time, taken before mu
 }
 
 // sit attaches the track that make returns. It fails with ErrAttachment or ErrClosed.
@@ -80,14 +82,25 @@ func (s *seat) wish() {
 	}
 }
 
-// due lets time pass for the track and returns the control packets to send.
-func (s *seat) due(now time.Time) (feedback, bool) {
+// pass lets time pass for the track and sends what is due. next is when to come again if that is sooner than usual.
+func (s *seat) pass(now time.Time, send func(feedback)) (next time.Time) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	f, ok, next := s.due(now)
+	if ok {
+		send(f)
+	}
+	return next
+}
+
+func (s *seat) due(now time.Time) (f feedback, ok bool, next time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.track == nil {
-		return feedback{}, false
+		return feedback{}, false, time.Time{}
 	}
-	return s.track.tick(now)
+	f, ok = s.track.tick(now)
+	return f, ok, s.track.next
 }
 
 // Stats implements recorder.Lease.

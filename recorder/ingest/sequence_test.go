@@ -15,24 +15,23 @@ func TestSequence(t *testing.T) {
 		seqs  []uint16
 		kinds []arrival
 		lost  int64
-		holes int
 	}{
-		{"in order over the wrap", []uint16{65534, 65535, 0, 1}, []arrival{inOrder, inOrder, inOrder, inOrder}, 0, 0},
-		{"duplicate of the newest", []uint16{5, 5}, []arrival{inOrder, duplicate}, 0, 0},
-		{"duplicate of an older one", []uint16{5, 6, 7, 6}, []arrival{inOrder, inOrder, inOrder, duplicate}, 0, 0},
-		{"two lost", []uint16{5, 8}, []arrival{inOrder, afterHole}, 2, 1},
-		{"lost over the wrap", []uint16{65535, 2}, []arrival{inOrder, afterHole}, 2, 1},
-		{"reordered", []uint16{5, 7, 6, 8}, []arrival{inOrder, afterHole, late, inOrder}, 0, 0},
-		{"a hole filled from its middle", []uint16{5, 9, 7}, []arrival{inOrder, afterHole, late}, 2, 1},
-		{"a hole filled whole", []uint16{5, 9, 7, 6, 8}, []arrival{inOrder, afterHole, late, late, late}, 0, 0},
-		{"filled twice", []uint16{5, 7, 6, 6}, []arrival{inOrder, afterHole, late, duplicate}, 0, 0},
-		{"before the first", []uint16{5, 4, 4, 6}, []arrival{inOrder, late, duplicate, inOrder}, 0, 0},
-		{"one gone astray", []uint16{5, 40000, 6}, []arrival{inOrder, stray, inOrder}, 0, 0},
-		{"restarted", []uint16{5, 40000, 40001, 40002}, []arrival{inOrder, stray, restarted, inOrder}, 0, 0},
-		{"two strays are no restart", []uint16{5, 40000, 6, 40001}, []arrival{inOrder, stray, inOrder, stray}, 0, 0},
-		{"restart backwards", []uint16{40000, 5, 6, 7}, []arrival{inOrder, stray, restarted, inOrder}, 0, 0},
-		{"largest jump that counts as loss", []uint16{0, maxDropout - 1}, []arrival{inOrder, afterHole}, maxDropout - 2, 1},
-		{"first jump that does not", []uint16{0, maxDropout}, []arrival{inOrder, stray}, 0, 0},
+		{"in order over the wrap", []uint16{65534, 65535, 0, 1}, []arrival{inOrder, inOrder, inOrder, inOrder}, 0},
+		{"duplicate of the newest", []uint16{5, 5}, []arrival{inOrder, duplicate}, 0},
+		{"duplicate of an older one", []uint16{5, 6, 7, 6}, []arrival{inOrder, inOrder, inOrder, duplicate}, 0},
+		{"two lost", []uint16{5, 8}, []arrival{inOrder, afterHole}, 2},
+		{"lost over the wrap", []uint16{65535, 2}, []arrival{inOrder, afterHole}, 2},
+		{"reordered", []uint16{5, 7, 6, 8}, []arrival{inOrder, afterHole, late, inOrder}, 0},
+		{"a hole filled from its middle", []uint16{5, 9, 7}, []arrival{inOrder, afterHole, late}, 2},
+		{"a hole filled whole", []uint16{5, 9, 7, 6, 8}, []arrival{inOrder, afterHole, late, late, late}, 0},
+		{"filled twice", []uint16{5, 7, 6, 6}, []arrival{inOrder, afterHole, late, duplicate}, 0},
+		{"before the first", []uint16{5, 4, 4, 6}, []arrival{inOrder, late, duplicate, inOrder}, 0},
+		{"one gone astray", []uint16{5, 40000, 6}, []arrival{inOrder, stray, inOrder}, 0},
+		{"restarted", []uint16{5, 40000, 40001, 40002}, []arrival{inOrder, stray, restarted, inOrder}, 0},
+		{"two strays are no restart", []uint16{5, 40000, 6, 40001}, []arrival{inOrder, stray, inOrder, stray}, 0},
+		{"restart backwards", []uint16{40000, 5, 6, 7}, []arrival{inOrder, stray, restarted, inOrder}, 0},
+		{"largest jump that counts as loss", []uint16{0, maxDropout - 1}, []arrival{inOrder, afterHole}, maxDropout - 2},
+		{"first jump that does not", []uint16{0, maxDropout}, []arrival{inOrder, stray}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -45,8 +44,8 @@ func TestSequence(t *testing.T) {
 				}
 				lost += d
 			}
-			if lost != tc.lost || len(s.holes) != tc.holes {
-				t.Errorf("%d lost, %d holes, want %d, %d", lost, len(s.holes), tc.lost, tc.holes)
+			if lost != tc.lost {
+				t.Errorf("%d lost, want %d", lost, tc.lost)
 			}
 		})
 	}
@@ -81,9 +80,6 @@ func TestSequenceCounts(t *testing.T) {
 			if want := int64(highest + 1 - len(seen)); lost != want {
 				t.Errorf("%d lost, want %d", lost, want)
 			}
-			if len(s.holes) > maxHoles {
-				t.Errorf("%d holes are watched", len(s.holes))
-			}
 		})
 	}
 }
@@ -108,30 +104,6 @@ func disorder(rnd *rand.Rand, n int) []int {
 		}
 	}
 	return order
-}
-
-func TestMissingSince(t *testing.T) {
-	t.Parallel()
-	s := newSequence(90000)
-	s.observe(1, ms(0))
-	if !s.missingSince().IsZero() {
-		t.Error("nothing is missing")
-	}
-	s.observe(4, ms(10)) // 2, 3 missing
-	s.observe(6, ms(20)) // 5 missing
-	s.observe(2, ms(30))
-	if got := s.missingSince(); !got.Equal(ms(10)) {
-		t.Errorf("missing since %v, want %v", got, ms(10))
-	}
-	s.observe(3, ms(40))
-	if got := s.missingSince(); !got.Equal(ms(20)) {
-		t.Errorf("missing since %v, want %v", got, ms(20))
-	}
-	_, ext, _ := s.observe(7, ms(50))
-	s.settle(ext) // a keyframe begins here
-	if got := s.missingSince(); !got.IsZero() {
-		t.Errorf("missing since %v after a keyframe", got)
-	}
 }
 
 func TestJitter(t *testing.T) {

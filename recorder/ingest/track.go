@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -20,20 +21,28 @@ type track struct {
 	seq    *sequence
 	keys   *keyframes // nil: sound has no keyframes
 	count  *counters
-	pli    []byte
+	gaps   gaps
+	sender uint32 // our SSRC in feedback
 
 	packet   rtp.Packet // reused, so that parsing allocates nothing
 	keyTime  uint32     // RTP timestamp of the last keyframe: its packets share it
 	hasKey   bool
 	strayKey bool // the stray packet before a restart began a keyframe
 	held     bool // paused: nothing is delivered
+
+	restored []byte    // an original packet out of its retransmission
+	seqs     []int64   // to ask for, reused
+	out      []byte    // feedback, reused: valid until the next tick
+	next     time.Time // when tick wants to be called again before the next calm beat; zero: no hurry
+	hurry    bool      // something has gone missing since the last tick
 }
 
 // counters outlive attachments.
 type counters struct {
 	recorder.NetStats
-	rtx  uint64
-	lost int64
+	rtx      uint64 // retransmissions that came
+	restored uint64 // of them: packets that had been missing
+	lost     int64
 }
 
 // newTrack is for packets from sockets.
@@ -54,26 +63,32 @@ func makeTrack(a recorder.Attachment, from peer, c *counters) (*track, error) {
 	if a.Sink == nil {
 		return nil, errors.New("attachment without a sink")
 	}
-	t := &track{params: a.Params, sink: a.Sink, peer: from, count: c, seq: newSequence(a.Params.Codec.ClockRate())}
+	t := &track{params: a.Params, sink: a.Sink, peer: from, count: c, seq: newSequence(a.Params.Codec.ClockRate()),
+		gaps: gaps{nack: a.Params.NACK, horizon: audioHorizon}, sender: senderSSRC(a.Params)}
 	if a.Params.Codec != recorder.Opus {
 		t.keys = &keyframes{interval: a.KeyframeInterval}
-		var err error
-		if t.pli, err = pictureLossIndication(a.Params.SSRC); err != nil {
-			return nil, err
-		}
+		t.gaps.horizon = videoHorizon
 	}
 	c.SSRC, c.JitterMs = a.Params.SSRC, 0
 	return t, nil
 }
 
-// pictureLossIndication builds the request (RFC 4585 §6.3.1) once. It is sent whether or not rtcpFeedback lists it:
-// SFUs heed it anyway, and without it a track that began in mid-picture would stay dark.
-func pictureLossIndication(media uint32) ([]byte, error) {
-	sender := rand.Uint32()
-	for sender == 0 || sender == media {
-		sender = rand.Uint32()
+// senderSSRC is any that is not one of the stream's own.
+func senderSSRC(p recorder.RTPParameters) uint32 {
+	for {
+		if s := rand.Uint32(); s != 0 && s != p.SSRC && s != p.RTXSSRC {
+			return s
+		}
 	}
-	return (&rtcp.PictureLossIndication{SenderSSRC: sender, MediaSSRC: media}).Marshal()
+}
+
+// appendPLI appends a picture loss indication (RFC 4585 §6.3.1). It is sent whether or not rtcpFeedback lists it:
+// SFUs heed it anyway, and without it a track that began in mid-picture would stay dark.
+func appendPLI(out []byte, sender, media uint32) []byte {
+	const version, pictureLoss, payloadFeedback = 2 << 6, 1, 206
+	out = append(out, version|pictureLoss, payloadFeedback, 0, 2)
+	out = binary.BigEndian.AppendUint32(out, sender)
+	return binary.BigEndian.AppendUint32(out, media)
 }
 
 // onRTP takes a datagram of the RTP socket.
@@ -95,11 +110,35 @@ func (t *track) onRTP(from netip.AddrPort, data []byte, at time.Time) {
 		t.media(len(data), at)
 	case t.params.RTXSSRC != 0 && h.SSRC == t.params.RTXSSRC && h.PayloadType == t.params.RTXPayloadType:
 		t.peer.pinRTP(from)
-		t.sink.Packet(at, recorder.PacketRTP, data)
 		t.count.rtx++
+		t.repair(data, at)
 	default:
 		t.count.DroppedForeign++
 	}
+}
+
+// repair takes a retransmission (RFC 4588 §4) and goes on with the packet that it repeats, if that is missing.
+func (t *track) repair(data []byte, at time.Time) {
+	payload := t.packet.Payload
+	if len(payload) < 2 {
+		return // padding, to probe for bandwidth
+	}
+	seq := binary.BigEndian.Uint16(payload)
+	if !t.seq.lacks(seq) {
+		t.count.Duplicates++
+		return
+	}
+	head := len(data) - int(t.packet.PaddingSize) - len(payload)
+	t.restored = append(append(t.restored[:0], data[:head]...), payload[2:]...)
+	const hasPadding, marker = 1 << 5, 1 << 7
+	t.restored[0] &^= hasPadding
+	t.restored[1] = t.restored[1]&marker | t.params.PayloadType
+	binary.BigEndian.PutUint16(t.restored[2:], seq)
+	binary.BigEndian.PutUint32(t.restored[8:], t.params.SSRC)
+	t.packet.SequenceNumber, t.packet.Payload = seq, payload[2:]
+	t.count.restored++
+	t.sink.Packet(at, recorder.PacketRTP, t.restored)
+	t.media(len(t.restored), at)
 }
 
 // media counts a packet of the announced SSRC and follows its stream.
@@ -111,6 +150,7 @@ func (t *track) media(bytes int, at time.Time) {
 		c.FirstPacketAt = at
 	}
 	c.LastPacketAt = at
+	before := t.seq.newest
 	kind, ext, lost := t.seq.observe(t.packet.SequenceNumber, at)
 	c.lost += lost
 	switch kind {
@@ -118,13 +158,32 @@ func (t *track) media(bytes int, at time.Time) {
 		c.Duplicates++
 		return
 	case late:
-		c.Reordered++
-	case inOrder, afterHole, restarted:
+		if t.gaps.close(ext, at) {
+			c.Repaired++
+		} else {
+			c.Reordered++
+		}
+	case afterHole:
+		t.missing(ext-lost, ext-1, before, at)
+		t.seq.time(t.packet.Timestamp, at)
+	case restarted:
+		t.gaps.forget()
+		t.seq.time(t.packet.Timestamp, at)
+	case inOrder:
 		t.seq.time(t.packet.Timestamp, at)
 	}
 	if t.keys != nil {
 		t.picture(kind, ext, at)
 	}
+}
+
+// missing has the packets from … to watched, where that is of use.
+func (t *track) missing(from, to int64, before, at time.Time) {
+	if t.keys == nil && !t.gaps.nack {
+		return
+	}
+	t.gaps.open(from, to, before, at)
+	t.hurry = true
 }
 
 func (t *track) picture(kind arrival, ext int64, at time.Time) {
@@ -145,7 +204,7 @@ func (t *track) picture(kind arrival, ext int64, at time.Time) {
 	}
 	t.hasKey, t.keyTime = true, t.packet.Timestamp
 	t.count.Keyframes++
-	t.seq.settle(ext)
+	t.gaps.settle(ext)
 	t.keys.keyframe(at)
 }
 
@@ -191,24 +250,48 @@ func reportsAbout(data []byte, ssrc uint32) (ours, ok bool) {
 	return ours, ok
 }
 
-// feedback is a control packet to send.
+// feedback is a datagram of control packets to send; data is valid until the next tick.
 type feedback struct {
 	data []byte
 	to   netip.AddrPort
 }
 
-// tick decides what is due at a moment. ok is false when nothing is.
+// tick decides what is due at a moment, and sets next. ok is false when nothing is to be sent.
 func (t *track) tick(now time.Time) (f feedback, ok bool) {
-	if t.keys == nil || !t.keys.due(now, t.seq.missingSince()) {
+	t.next, t.hurry = time.Time{}, false
+	if t.held {
 		return feedback{}, false
 	}
 	to := t.peer.control()
 	if !to.IsValid() {
+		t.gaps.expire(now)
 		return feedback{}, false // stays due until the SFU was heard and its address is known
+	}
+	t.out = t.out[:0]
+	t.askMissing(now)
+	t.askKeyframe(now)
+	return feedback{data: t.out, to: to}, len(t.out) > 0
+}
+
+func (t *track) askMissing(now time.Time) {
+	if len(t.gaps.missing) == 0 {
+		return
+	}
+	var fresh uint64
+	t.seqs, fresh, t.next = t.gaps.due(now, t.seqs[:0])
+	if len(t.seqs) > 0 {
+		t.count.Nacked += fresh
+		t.out = appendNACK(t.out, t.sender, t.params.SSRC, t.seqs)
+	}
+}
+
+func (t *track) askKeyframe(now time.Time) {
+	if t.keys == nil || !t.keys.due(now, t.gaps.damaged(now)) {
+		return
 	}
 	t.keys.asked(now)
 	t.count.KeyframesAsked++
-	return feedback{data: t.pli, to: to}, true
+	t.out = appendPLI(t.out, t.sender, t.params.SSRC)
 }
 
 // hold and release begin and end a pause.
