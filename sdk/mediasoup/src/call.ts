@@ -309,6 +309,7 @@ export class RecordedCall {
   }
 
   async #look(force: boolean, signal: AbortSignal | undefined): Promise<void> {
+    const asOf = this.#tracks.map((t) => t.changes);
     const view = await this.#dualrec.recording(this.recordingId, { signal, ...(force ? {} : { retry: FEW_TRIES }) });
     if (this.#over.signal.aborted) return;
     if (!view || !isLive(view.capture)) {
@@ -316,9 +317,9 @@ export class RecordedCall {
       return;
     }
     const results = await Promise.allSettled(
-      this.#tracks.flatMap((t) => {
+      this.#tracks.flatMap((t, n) => {
         const v = view.tracks.find((x) => x.id === t.id);
-        return v ? [t.reconcile(v, force, signal)] : [];
+        return v ? [t.reconcile(v, asOf[n] ?? 0, force, signal)] : [];
       }),
     );
     const failed = results.find((r) => r.status === 'rejected');

@@ -68,6 +68,7 @@ export class Track {
   readonly #serial = new Serial();
   #ingest: Ingest | null;
   #leg: Leg | undefined;
+  #changes = 0; // how often something was attached or detached
   #doubtful = false; // the recorder may expect another leg than the one that runs
   #error: DualrecError | undefined;
 
@@ -81,6 +82,11 @@ export class Track {
 
   get id(): string {
     return this.#id;
+  }
+
+  /** Grows with each attachment and detachment. */
+  get changes(): number {
+    return this.#changes;
   }
 
   get label(): string {
@@ -130,9 +136,9 @@ export class Track {
   /**
    * Brings SFU and recorder together again after the recorder has been away: another address needs another leg, and a
    * recorder that does not know the leg is told again. With `force` it is told in any case, which changes nothing for
-   * one that knows.
+   * one that knows. `asOf` is `changes` of before the recorder was asked: an older answer says nothing of what is now.
    */
-  reconcile(view: TrackView, force: boolean, signal?: AbortSignal): Promise<void> {
+  reconcile(view: TrackView, asOf: number, force: boolean, signal?: AbortSignal): Promise<void> {
     return this.#run(signal, async (both) => {
       const leg = this.#live();
       const moved = view.ingest !== null && !sameIngest(view.ingest, this.#ingest);
@@ -140,7 +146,7 @@ export class Track {
         if (moved) this.#ingest = view.ingest;
         return;
       }
-      const forgotten = view.state === 'EXPECTED' || view.state === 'CLOSED';
+      const forgotten = asOf === this.#changes && (view.state === 'EXPECTED' || view.state === 'CLOSED');
       if (!moved && !forgotten && !force && !this.#doubtful) return;
       const before = this.#ingest;
       try {
@@ -202,6 +208,7 @@ export class Track {
       this.#doubtful ||= error instanceof DualrecError && error.uncertain;
       throw error;
     }
+    this.#changes++;
     this.#leg?.close();
     this.#leg = next;
     this.#doubtful = false;
@@ -223,6 +230,7 @@ export class Track {
   async #detach(leg: Leg, reason: 'removed' | GoneReason, signal: AbortSignal): Promise<void> {
     const input = { recordingId: this.#call.recordingId, kind: KINDS[this.name], trackId: this.#id };
     await this.#call.dualrec.call('detachTrack', { input }, { signal });
+    this.#changes++;
     if (this.#leg === leg) this.#leg = undefined;
     this.#call.emit({ type: 'detached', track: this.name, index: this.index, reason });
   }

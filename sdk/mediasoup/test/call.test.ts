@@ -402,6 +402,22 @@ test('the watch tells a recorder that has forgotten', async (t) => {
   await call.stop();
 });
 
+test('an answer of before a track was attached is no news', async (t) => {
+  const { s, call } = await running(t, { watchIntervalMs: interval });
+  await call.remove('webcam');
+  s.events.length = 0;
+  const gate = latch();
+  s.recorder.fault('recording', { answerThenWait: gate.wait });
+  await s.clock.over(interval);
+  await eventually(() => s.journal.count('api recording') === 1, 'the look');
+  await call.add('webcam', s.router.produce('p-2', 'video'));
+  gate.open();
+  await eventually(() => s.clock.waiting(interval) === 1, 'the next look');
+  assert.deepEqual(s.events.map((e) => e.type), ['attached']);
+  assert.equal(s.journal.count('api attachTrack WEBCAM'), 1);
+  await call.stop();
+});
+
 test('the watch forwards anew what the recorder expects at another address', async (t) => {
   const { s, call } = await running(t, { watchIntervalMs: interval });
   const track = s.recorder.track('SCREEN');

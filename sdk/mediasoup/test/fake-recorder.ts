@@ -31,14 +31,18 @@ interface Refusal {
   field?: string[];
 }
 
-/** What a request gets instead of an answer. `lost`: it is carried out, and the connection breaks before the answer. */
+/**
+ * What a request gets instead of an answer. `lost`: it is carried out, and the connection breaks before the answer.
+ * `answerThenWait`: it is carried out at once and answered later.
+ */
 export type Fault =
   | { userError: Refusal }
   | { topLevel: Refusal; status?: number }
   | { http: number; body?: string; headers?: Record<string, string> }
   | 'drop'
   | 'lost'
-  | { wait: Promise<void> };
+  | { wait: Promise<void> }
+  | { answerThenWait: Promise<void> };
 
 export interface FakeTrack {
   id: string;
@@ -66,6 +70,12 @@ export class FakeRecorder {
   readonly #journal: Journal;
   readonly #faults = new Map<string, Fault[]>();
   readonly #server: Server;
+  /** Where a track is listened for. */
+  ports: (mux: boolean) => { rtpPort: number; rtcpPort: number | null } = (mux) => {
+    const rtpPort = this.#nextPort;
+    this.#nextPort += 2;
+    return { rtpPort, rtcpPort: mux ? null : rtpPort + 1 };
+  };
   #nextPort = 20_000;
   #serial = 0;
   url = '';
@@ -115,14 +125,10 @@ export class FakeRecorder {
   }
 
   #ingest(mux: boolean, suite: string | undefined): FakeTrack['ingest'] {
-    const rtpPort = this.#nextPort;
-    this.#nextPort += 2;
-    return {
-      ip: '127.0.0.1',
-      rtpPort,
-      rtcpPort: mux ? null : rtpPort + 1,
-      srtpParameters: suite ? { cryptoSuite: suite, keyBase64: Buffer.from(`srtp-secret of the recorder ${rtpPort}`).toString('base64') } : null,
-    };
+    const ports = this.ports(mux);
+    const keyLength = suite === 'AEAD_AES_256_GCM' ? 44 : suite === 'AEAD_AES_128_GCM' ? 28 : 30;
+    const key = `srtp-secret of the recorder ${ports.rtpPort}`.padEnd(keyLength, '-').slice(0, keyLength);
+    return { ip: '127.0.0.1', ...ports, srtpParameters: suite ? { cryptoSuite: suite, keyBase64: Buffer.from(key).toString('base64') } : null };
   }
 
   async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -151,6 +157,7 @@ export class FakeRecorder {
       return;
     }
     const answer = await this.#execute(query, variables, typeof fault === 'object' && 'userError' in fault ? fault.userError : undefined);
+    if (typeof fault === 'object' && 'answerThenWait' in fault) await fault.answerThenWait;
     if (fault === 'lost') {
       req.socket.destroy();
       return;
