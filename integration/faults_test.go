@@ -106,3 +106,47 @@ func TestBurst(t *testing.T) {
 		}
 	}
 }
+
+// TestLossWithRepair: what is lost is asked for and comes again, as it was or by RTX, also while wishes and repairs are lost
+// themselves. Nearly every picture is there, and the ledger tells of every packet that needed it.
+func TestLossWithRepair(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		repair player.Repair
+		line   player.Line
+	}{
+		{"1 percent, plain", player.RepairNACK, player.Random{Seed: 11, Loss: 0.01}},
+		{"5 percent, plain", player.RepairNACK, player.Random{Seed: 12, Loss: 0.05}},
+		{"5 percent, RTX", player.RepairRTX, player.Random{Seed: 13, Loss: 0.05}},
+		{"10 percent, RTX", player.RepairRTX, player.Random{Seed: 14, Loss: 0.1}},
+		{"5 percent in disorder, RTX", player.RepairRTX, player.Random{Seed: 15, Loss: 0.05, Duplicate: 0.05, Reorder: 0.05, Delay: 30 * time.Millisecond}},
+		{"bursts, plain", player.RepairNACK, player.Outages{{2500 * time.Millisecond, 2700 * time.Millisecond}, {5 * second, 5200 * time.Millisecond}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			const length = 10 * second
+			m := dual(length, test.repair)
+			c := theSite(t).startMade(t, m, player.StartInput{}, over(test.line, length))
+			c.playMade(m)
+			s := c.finishMade(m)
+			for _, kind := range madeKinds {
+				c.checkLost(s.v, kind)
+				if r, ok := test.line.(player.Random); ok && r.Reorder > 0 {
+					continue // a packet that comes very late by itself counts as repaired
+				}
+				if c.checkRepaired(s.v, kind) == 0 {
+					t.Errorf("%s: nothing had to be repaired", kind)
+				}
+			}
+			seen, all := 0, 0
+			for _, kind := range []string{"SCREEN", "WEBCAM"} {
+				n, of := s.distinct(m, kind, 0, length-most)
+				seen, all = seen+n, all+of
+			}
+			if float64(seen) < 0.999*float64(all) {
+				t.Errorf("%d of %d pictures are shown", seen, all)
+			}
+		})
+	}
+}

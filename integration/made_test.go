@@ -457,6 +457,9 @@ func (c *call) checkLost(v view, kind string) (lost int) {
 	return len(missing)
 }
 
+// pause is one pause of a call, on the call's clock: nothing that was captured from on to off may be kept.
+type pause struct{ on, off time.Duration }
+
 // checkRepaired: the ledger says REPAIRED for the packets that were lost and came in the end, for as many as there were and
 // for no others. Packets that belong to a pause do not count.
 func (c *call) checkRepaired(v view, kind string, pauses ...pause) (repaired int) {
