@@ -74,6 +74,7 @@ type BeginRow struct {
 	Profile                          Profile
 	Canvas                           Size
 	RTCPMux                          bool
+	SRTPSuite                        SRTPSuite
 	Tracks                           []TrackRow
 	WrappedKey                       kms.WrappedKey
 	Actor                            Actor

@@ -72,6 +72,7 @@ type StartCommand struct {
 	Tracks            []TrackKind
 	Layout            Layout // empty: the queue's
 	RTCPMux           bool
+	SRTPSuite         SRTPSuite // empty: plain RTP
 	Actor             Actor
 }
 
@@ -82,6 +83,7 @@ type AttachCommand struct {
 	TrackID               string // needed only where two tracks are of one kind
 	RTPParameters         json.RawMessage
 	Source                Source
+	SRTP                  SRTPParameters // the SFU's; zero for plain RTP
 	ProducerID            string
 	Actor                 Actor
 }
@@ -105,6 +107,13 @@ type PauseCommand struct {
 // ResumeCommand ends a pause.
 type ResumeCommand struct {
 	TenantID, RecordingID string
+	Actor                 Actor
+}
+
+// LayoutCommand lays the pictures out anew on the same canvas, from now on.
+type LayoutCommand struct {
+	TenantID, RecordingID string
+	Layout                Layout
 	Actor                 Actor
 }
 
@@ -172,6 +181,9 @@ func (c StartCommand) Validate() error {
 	}
 	if len(c.Metadata) > maxMetadataLen {
 		return invalid("metadata", "has %d bytes, the limit is %d", len(c.Metadata), maxMetadataLen)
+	}
+	if c.SRTPSuite != "" && c.SRTPSuite.KeyBytes() == 0 {
+		return invalid("srtpCryptoSuite", "%.60q is not one of %v", c.SRTPSuite, c.SRTPSuite.Values())
 	}
 	return validateTracks(c.Tracks, c.Layout)
 }

@@ -67,6 +67,8 @@ type TrackLeased struct {
 	Kind     TrackKind `json:"kind"`
 	RTPPort  int       `json:"rtp_port"`
 	RTCPPort int       `json:"rtcp_port,omitempty"`
+	// SRTP is this side's, so that a restarted recorder listens under the key that the SFU knows.
+	SRTP SRTPParameters `json:"srtp,omitzero"`
 }
 
 // LegAttached: an SFU stream was attached to a track. A leg is one attachment: one SSRC, one journal.
@@ -79,7 +81,8 @@ type LegAttached struct {
 	RTPParameters json.RawMessage `json:"rtp_parameters"` // mediasoup's, verbatim
 	Source        Source          `json:"source"`
 	// Published: the packets come from a publisher's own session, which a restart of the recorder ends.
-	Published bool `json:"published,omitempty"`
+	Published bool           `json:"published,omitempty"`
+	SRTP      SRTPParameters `json:"srtp,omitzero"` // the SFU's
 }
 
 // LegDetached: the leg ends at the event's instant.

@@ -102,6 +102,11 @@ func (r *recording) complete(ctx context.Context) error {
 	if err := r.reconcile(ctx); err != nil {
 		return err
 	}
+	if r.returned { // their ports may be others now
+		for _, row := range r.trackRows() {
+			r.s.saveTrack(ctx, r, row)
+		}
+	}
 	planner, err := NewPlanner(r.folder, r.s.deps.Depacketizers)
 	if err != nil {
 		return err
@@ -276,7 +281,11 @@ func (f *follower) stopIfIdle(ctx context.Context, now time.Time) {
 	if n := max(r.lastSeen.Load(), r.aliveSince.Load()); n != 0 {
 		last = time.Unix(0, n)
 	}
-	if now.Sub(last) < r.s.cfg.IdleStop || r.status().Capture == Paused {
+	patience := r.s.cfg.IdleStop
+	if r.returned && r.lastSeen.Load() < r.aliveSince.Load() { // nothing has come since the recorder was away
+		patience = r.header.Profile.Reconnect()
+	}
+	if now.Sub(last) < patience || r.status().Capture == Paused {
 		return
 	}
 	r.s.log.Warn("no media: the recording is stopped", "recording_id", r.id, "idle_for", now.Sub(last))

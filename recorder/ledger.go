@@ -131,9 +131,8 @@ func (p *Planner) tell(leg *planLeg, h heldUnit, m Micros) {
 	gap := func(kind GapKind, from, to Micros, packets int64) {
 		p.ledger.add(Gap{TrackID: t.id, Track: t.kind, Kind: kind, From: from, To: to, Packets: int(packets)})
 	}
-	onPurpose := p.pausedWithin(from, m)
 	switch {
-	case onPurpose:
+	case p.pausedWithin(from, m), p.downWithin(from, m): // that is what the ledger says of this time
 	case h.Lost > 0 && !h.Restarted:
 		gap(GapLost, from, m, h.Lost)
 	case leg.placed && m-from > stalledLimit(t.kind):
@@ -184,6 +183,11 @@ func (p *Planner) pausedWithin(from, to Micros) bool {
 	return slices.ContainsFunc(p.pauses, func(s pauseSpan) bool {
 		return p.timeOf(s.from) <= to && (s.to.IsZero() || p.timeOf(s.to) >= from)
 	})
+}
+
+// downWithin tells whether the recorder was away within (from, to).
+func (p *Planner) downWithin(from, to Micros) bool {
+	return slices.ContainsFunc(p.downs, func(d [2]time.Time) bool { return p.timeOf(d[0]) <= to && p.timeOf(d[1]) >= from })
 }
 
 func (p *Planner) tellDowntime(from, to time.Time) { p.downs = append(p.downs, [2]time.Time{from, to}) }
@@ -240,7 +244,8 @@ func (p *Planner) openGaps(t *planTrack, end Micros) []Gap {
 		out = append(out, gap(GapFrozen, *t.tale.frozen))
 	}
 	for _, leg := range p.legsOf(t) {
-		if leg.placed && leg.ended.IsZero() && end-leg.lastTime > stalledLimit(t.kind) && !p.pausedWithin(leg.lastTime, end) {
+		if leg.placed && leg.ended.IsZero() && end-leg.lastTime > stalledLimit(t.kind) &&
+			!p.pausedWithin(leg.lastTime, end) && !p.downWithin(leg.lastTime, end) {
 			out = append(out, gap(GapStalled, leg.lastTime))
 		}
 	}

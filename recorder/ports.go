@@ -174,6 +174,9 @@ type Folder interface {
 	Journals() ([]string, error)
 	// Read starts reading a journal at a position. Reading may follow a live writer.
 	Read(name string, from Position) (JournalReader, error)
+	// ReadTail starts reading a journal at a chunk that lies at least bytes before its end, or at its beginning.
+	// fs.ErrNotExist if there is no such journal.
+	ReadTail(name string, bytes int64) (JournalReader, error)
 	// Create starts a blob; it appears under its name when Commit returns, replacing one of that name.
 	Create(name string) (BlobWriter, error)
 	// Blob opens a committed blob. fs.ErrNotExist if there is none.

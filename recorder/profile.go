@@ -25,12 +25,13 @@ type Profile struct {
 	AutoResumeSec  int          `json:"auto_resume_sec"`   // 0: a pause lasts until resumed
 	KeyframeScreen int          `json:"keyframe_screen_s"` // ask when there was none for so long; 0 = off; default 120
 	KeyframeWebcam int          `json:"keyframe_webcam_s"` // default 60
+	ReconnectSec   int          `json:"reconnect_sec"`     // how long a recording waits for its media after the recorder was away; default 300
 }
 
 // DefaultProfile is what a queue has unless it says otherwise.
 func DefaultProfile() Profile {
 	return Profile{Layout: SideBySide, Resolution: Native, FPS: 30, AudioMode: MixMono, AbsentWebcam: WebcamPlaceholder,
-		MaxVideoKbps: 2350, PipWidth: 480, PipMargin: 24, SegmentSeconds: 10, KeyframeScreen: 120, KeyframeWebcam: 60}
+		MaxVideoKbps: 2350, PipWidth: 480, PipMargin: 24, SegmentSeconds: 10, KeyframeScreen: 120, KeyframeWebcam: 60, ReconnectSec: 300}
 }
 
 // Validate returns every problem at once.
@@ -60,6 +61,9 @@ func (p Profile) Validate() error {
 	between("autoResumeSeconds", p.AutoResumeSec, 0, 24*3600)
 	between("keyframeScreenSeconds", p.KeyframeScreen, 0, 3600)
 	between("keyframeWebcamSeconds", p.KeyframeWebcam, 0, 3600)
+	if p.ReconnectSec != 0 { // a spool of an earlier release has none
+		between("reconnectSeconds", p.ReconnectSec, 10, 24*3600)
+	}
 	return errors.Join(errs...)
 }
 
@@ -68,3 +72,11 @@ func (p Profile) SegmentFrames() int64 { return int64(p.SegmentSeconds) * int64(
 
 // AutoResume is the default automatic resume, 0 for none.
 func (p Profile) AutoResume() time.Duration { return time.Duration(p.AutoResumeSec) * time.Second }
+
+// Reconnect is how long a recording is kept open after the recorder was away.
+func (p Profile) Reconnect() time.Duration {
+	if p.ReconnectSec == 0 {
+		return time.Duration(DefaultProfile().ReconnectSec) * time.Second
+	}
+	return time.Duration(p.ReconnectSec) * time.Second
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,9 @@ type recording struct {
 	draining    bool         // the process is ending: nothing is attached any more
 	pauses      int          // numbers pauses, so that a late timer cannot end the next one
 	unwritten   *Event       // a pause whose event could not be written yet
+	layout      Layout       // of the pictures now
+	told        Layout       // … and as the database was last told
+	returned    bool         // an earlier process began it
 
 	encodeAll bool // a stream that was passed through was refused; only run uses it
 	keep      bool // the folder stays; only run uses it
@@ -48,8 +52,9 @@ type track struct {
 	lease    Lease // nil when capture is over
 	leg      *leg  // nil while nothing is attached
 	codec    Codec
-	past     NetStats // statistics of what has fed the track and is closed
-	endpoint Endpoint // address of the lease when it was closed
+	past     NetStats       // statistics of what has fed the track and is closed
+	endpoint Endpoint       // address of the lease when it was closed
+	srtp     SRTPParameters // this side's
 }
 
 // leg is one attachment: one SSRC, one journal.
@@ -66,6 +71,7 @@ type feed struct {
 	published bool  // the lease is a publisher's, and is closed when the leg ends
 	params    []byte
 	source    Source
+	srtp      SRTPParameters // the SFU's
 }
 
 // gate lets packets through or drops them. Closing waits for a packet that is being written, so that nothing
@@ -142,7 +148,8 @@ func newRecording(s *Service, folder Folder, rows []TrackRow) (*recording, error
 		return nil, fmt.Errorf("open events journal: %w", err)
 	}
 	h := folder.Header()
-	r := &recording{s: s, id: h.RecordingID, header: h, folder: folder, events: events, capture: Pending, written: Pending, stopped: make(chan struct{})}
+	r := &recording{s: s, id: h.RecordingID, header: h, folder: folder, events: events, capture: Pending, written: Pending,
+		layout: h.Profile.Layout, told: h.Profile.Layout, stopped: make(chan struct{})}
 	for _, row := range rows {
 		r.tracks = append(r.tracks, &track{id: row.ID, kind: row.Kind})
 	}
@@ -166,20 +173,29 @@ func (r *recording) event(e Event) error {
 }
 
 // lease binds the sockets of all expected tracks, or none.
-func (r *recording) lease(ctx context.Context, mux bool) error {
+func (r *recording) lease(ctx context.Context, mux bool, suite SRTPSuite) error {
 	for _, t := range r.tracks {
-		l, err := r.s.deps.Receiver.Lease(ctx, LeaseRequest{RecordingID: r.id, TrackID: t.id, Kind: t.kind, RTCPMux: mux})
+		srtp, err := NewSRTPParameters(suite)
 		if err != nil {
-			return fmt.Errorf("lease ports of %s: %w", t.kind, err)
+			return err
 		}
-		t.lease = l
-		ep := l.Endpoint()
-		err = r.event(Event{Type: EventTrackLeased, TrackLeased: &TrackLeased{TrackID: t.id, Kind: t.kind, RTPPort: ep.RTPPort, RTCPPort: ep.RTCPPort}})
-		if err != nil {
+		if err := r.leaseTrack(ctx, t, LeaseRequest{RTCPMux: mux, SRTP: srtp}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// leaseTrack binds the sockets of one track and writes down which.
+func (r *recording) leaseTrack(ctx context.Context, t *track, req LeaseRequest) error {
+	req.RecordingID, req.TrackID, req.Kind = r.id, t.id, t.kind
+	l, err := r.s.deps.Receiver.Lease(ctx, req)
+	if err != nil {
+		return fmt.Errorf("lease ports of %s: %w", t.kind, err)
+	}
+	t.lease, t.srtp = l, req.SRTP
+	ep := l.Endpoint()
+	return r.event(Event{Type: EventTrackLeased, TrackLeased: &TrackLeased{TrackID: t.id, Kind: t.kind, RTPPort: ep.RTPPort, RTCPPort: ep.RTCPPort, SRTP: req.SRTP}})
 }
 
 // closeCapture closes sockets and leg journals; idempotent.
@@ -264,7 +280,7 @@ func (r *recording) attach(c AttachCommand, params RTPParameters) (TrackRow, err
 	if err != nil {
 		return TrackRow{}, err
 	}
-	if t.leg != nil && bytes.Equal(t.leg.params, c.RTPParameters) && t.leg.source == c.Source {
+	if t.leg != nil && bytes.Equal(t.leg.params, c.RTPParameters) && t.leg.source == c.Source && t.leg.srtp.Equal(c.SRTP) {
 		return t.row(r.capture), nil // the SFU repeats itself: no change
 	}
 	for _, other := range r.tracks {
@@ -273,7 +289,10 @@ func (r *recording) attach(c AttachCommand, params RTPParameters) (TrackRow, err
 				Msg: fmt.Sprintf("ssrc %d is attached as %s already: consume each producer once", params.SSRC, other.kind)}
 		}
 	}
-	err = r.replaceLeg(t, feed{lease: t.lease, params: bytes.Clone(c.RTPParameters), source: c.Source}, params)
+	if err := t.checkSRTP(c.SRTP); err != nil {
+		return TrackRow{}, err
+	}
+	err = r.replaceLeg(t, feed{lease: t.lease, params: bytes.Clone(c.RTPParameters), source: c.Source, srtp: c.SRTP}, params)
 	return t.row(r.capture), err
 }
 
@@ -286,6 +305,20 @@ func (r *recording) replaceLeg(t *track, f feed, params RTPParameters) error {
 		return err
 	}
 	return r.beginLeg(t, f, params)
+}
+
+// checkSRTP refuses a side that encrypts otherwise than the recording was started with.
+func (t *track) checkSRTP(theirs SRTPParameters) error {
+	switch {
+	case theirs.Suite == t.srtp.Suite:
+		return nil
+	case t.srtp.Plain():
+		return invalid("srtpParameters", "this recording was started for plain RTP: name srtpCryptoSuite in startRecording, or leave srtpParameters out")
+	case theirs.Plain():
+		return invalid("srtpParameters", "this recording was started for %s: pass transport.srtpParameters, read after connect()", t.srtp.Suite)
+	}
+	return invalid("srtpParameters", "cryptoSuite is %s, the recording was started for %s: create the transport with enableSrtp and this srtpCryptoSuite, and read transport.srtpParameters after connect()",
+		theirs.Suite, t.srtp.Suite)
 }
 
 // maxLegs bounds the attachments of one recording: each is a file, and a producer is replaced a few times a call.
@@ -326,12 +359,12 @@ func (r *recording) beginLeg(t *track, f feed, params RTPParameters) error {
 	}
 	r.nextLeg++
 	err = r.event(Event{Type: EventLegAttached, LegAttached: &LegAttached{Leg: name, Journal: name, TrackID: t.id, Kind: t.kind,
-		RTPParameters: f.params, Source: f.source, Published: f.published}})
+		RTPParameters: f.params, Source: f.source, SRTP: f.srtp, Published: f.published}})
 	if err != nil {
 		return errors.Join(err, journal.Close())
 	}
 	sink := &legSink{r: r, journal: journal}
-	err = f.lease.Attach(Attachment{Params: params, Source: f.source, KeyframeInterval: r.keyframeInterval(t.kind), Sink: sink})
+	err = f.lease.Attach(Attachment{Params: params, Source: f.source, SRTP: f.srtp, KeyframeInterval: r.keyframeInterval(t.kind), Sink: sink})
 	if err != nil {
 		if errors.Is(err, ErrAttachment) {
 			err = &CommandError{Code: CodeInvalidInput, Field: []string{"input", "source"}, Msg: err.Error(), Err: err}
@@ -394,13 +427,21 @@ func (r *recording) pause(c PauseCommand) (changed bool, err error) {
 	}
 	if auto > 0 {
 		pause.AutoResumeAt = r.s.deps.Now().Add(auto)
-		number := r.pauses + 1
-		r.resumeTimer = time.AfterFunc(auto, func() { r.autoResume(number) })
 	}
 	r.capture = Paused
 	r.pauses++
+	r.resumeBy(pause.AutoResumeAt)
 	r.unwritten = &Event{Type: EventPaused, At: r.s.deps.Now(), Paused: pause}
 	return true, r.writePause()
+}
+
+// resumeBy sets the clock for an automatic end of the pause that runs now; a zero instant is none.
+func (r *recording) resumeBy(at time.Time) {
+	if at.IsZero() {
+		return
+	}
+	number := r.pauses
+	r.resumeTimer = time.AfterFunc(at.Sub(r.s.deps.Now()), func() { r.autoResume(number) })
 }
 
 // writePause writes the event of a pause; what fails is tried again by the follower and by the next command.
@@ -460,6 +501,30 @@ func (r *recording) resume(actor Actor, number int) (changed bool, err error) {
 			t.leg.lease.RequestKeyframe()
 		}
 	}
+	return true, nil
+}
+
+// setLayout lays the pictures out anew from now on.
+func (r *recording) setLayout(c LayoutCommand) (changed bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.mustBeLive(); err != nil {
+		return false, err
+	}
+	switch {
+	case c.Layout == r.layout:
+		return false, nil
+	case c.Layout == AudioOnly || r.layout == AudioOnly:
+		return false, &CommandError{Code: CodeConflict, Field: []string{"input", "layout"},
+			Msg: "a recording has pictures from its start to its end or never: AUDIO_ONLY can only be chosen in startRecording"}
+	case c.Layout == ScreenOnly && !slices.Contains(r.header.Expect, Screen):
+		return false, invalid("layout", "SCREEN_ONLY needs a recording that expects SCREEN")
+	}
+	err = r.event(Event{Type: EventLayoutChanged, LayoutChanged: &LayoutChanged{Layout: c.Layout, Actor: c.Actor.String()}})
+	if err != nil {
+		return false, err
+	}
+	r.layout = c.Layout
 	return true, nil
 }
 
@@ -554,7 +619,7 @@ func (t *track) stats() NetStats {
 func (t *track) row(c CaptureState) TrackRow {
 	row := TrackRow{ID: t.id, Kind: t.kind, Codec: t.codec, State: TrackExpected, Stats: t.stats(), Endpoint: t.endpoint}
 	if t.lease != nil {
-		row.Endpoint = t.lease.Endpoint()
+		row.Endpoint, row.SRTP = t.lease.Endpoint(), t.srtp
 	}
 	switch {
 	case !c.Live() && t.codec != "":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/dualrec/dualrec/kms"
@@ -11,8 +12,9 @@ import (
 
 const recoverRetry = 30 * time.Second
 
-// recover takes over what an earlier process left: every folder of the spool is finished from what it holds, and
-// rows of this node without a folder are closed. It starts background work and does not wait for it.
+// recover takes over what an earlier process left. Recordings that were being captured go on: their ports are bound again
+// first of all, because the SFU sends on. Every other folder of the spool is finished from what it holds, and rows of this
+// node without a folder are closed. It starts background work and does not wait for it.
 func (s *Service) recover(ctx context.Context) {
 	var ids []string
 	err := s.until(ctx, "list the spool", func() (err error) {
@@ -23,14 +25,40 @@ func (s *Service) recover(ctx context.Context) {
 		return
 	}
 	have := map[string]bool{}
+	var opening sync.WaitGroup
 	for _, id := range ids {
 		have[id] = true
-		if err := s.background(func(ctx context.Context) { s.takeOver(ctx, id) }); err != nil {
+		opening.Add(1)
+		opened := sync.OnceFunc(opening.Done)
+		if err := s.background(func(ctx context.Context) { s.takeOver(ctx, id, opened) }); err != nil {
 			return
 		}
 	}
-	if err := s.background(func(ctx context.Context) { s.closeOrphans(ctx, have) }); err != nil {
+	err = s.background(func(ctx context.Context) {
+		opening.Wait()
+		close(s.rebound)
+		s.closeOrphans(ctx, have)
+	})
+	if err != nil {
 		return
+	}
+}
+
+// afterRebound waits until earlier recordings have their ports again, which are no new one's then.
+func (s *Service) afterRebound(ctx context.Context) error {
+	s.mu.Lock()
+	running := s.ctx
+	s.mu.Unlock()
+	if running == nil {
+		return ErrNotRunning
+	}
+	select {
+	case <-s.rebound:
+		return nil
+	case <-running.Done():
+		return ErrNotRunning
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -50,26 +78,24 @@ func (s *Service) until(ctx context.Context, what string, f func() error) error 
 	}
 }
 
-// takeOver opens one folder, trying until its key can be had, and sees the recording to its end.
-func (s *Service) takeOver(ctx context.Context, id string) {
+// takeOver opens one folder, trying until its key can be had, and sees the recording to its end. opened is called after
+// the first attempt.
+func (s *Service) takeOver(ctx context.Context, id string, opened func()) {
+	defer opened()
 	for {
 		r, err := s.reopen(ctx, id)
 		if err == nil && r == nil {
 			return
 		}
 		if err == nil {
-			s.log.Info("recording taken over", "recording_id", id, "tenant_id", r.header.TenantID)
 			s.mu.Lock()
 			s.live[id] = r
 			s.mu.Unlock()
-			select { // many folders must not start as many encoders of sound at once
-			case s.takeOvers <- struct{}{}:
-				defer func() { <-s.takeOvers }()
-				r.run(ctx)
-			case <-ctx.Done():
-			}
+			opened()
+			s.goOn(ctx, r)
 			return
 		}
+		opened()
 		// A key that is away, a folder that another process still holds, a disk that fails: all of it may pass.
 		s.log.Error("recording cannot be taken over yet; its spool folder is left as it is", "recording_id", id, "retry_in", recoverRetry, "err", err)
 		select {
@@ -80,46 +106,76 @@ func (s *Service) takeOver(ctx context.Context, id string) {
 	}
 }
 
-// reopen returns nil, nil for a recording that has ended: its folder is kept as evidence or by setting.
-func (s *Service) reopen(ctx context.Context, id string) (*recording, error) {
+// goOn runs a recording of an earlier process: one that captures at once, one that is only to be finished in its turn.
+func (s *Service) goOn(ctx context.Context, r *recording) {
+	if r.status().Capture.Live() {
+		s.notify(r, ChangeStatus)
+		r.run(ctx)
+		return
+	}
+	s.log.Info("recording taken over", "recording_id", r.id, "tenant_id", r.header.TenantID)
+	select { // many folders must not start as many encoders of sound at once
+	case s.takeOvers <- struct{}{}:
+		defer func() { <-s.takeOvers }()
+		r.run(ctx)
+	case <-ctx.Done():
+	}
+}
+
+// reopen returns nil, nil for a recording that has ended: its folder is kept as evidence or by setting. What captured when
+// the earlier process ended captures again when it returns.
+func (s *Service) reopen(ctx context.Context, id string) (_ *recording, err error) {
 	h, err := s.deps.Spool.Header(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read header: %w", err)
 	}
-	row, err := s.deps.Catalog.Recording(ctx, h.TenantID, id)
-	ended := err == nil && row.Capture.Ended()
-	if ended && !row.Capture.Playable() {
-		s.log.Info("spool folder of a recording without a file is kept", "recording_id", id, "state", row.Capture)
-		return nil, nil
-	}
 	key, err := s.deps.Keys.Unwrap(ctx, h.WrappedKey, kms.WrapContext{TenantID: h.TenantID, RecordingID: id})
 	if err != nil {
-		return nil, fmt.Errorf("unwrap key: %w", err)
+		return s.reopenLocked(ctx, h, err)
 	}
 	folder, err := s.deps.Spool.Open(ctx, id, key)
 	if err != nil {
 		return nil, fmt.Errorf("open folder: %w", err)
 	}
-	if ended {
-		return nil, s.closeEnded(ctx, id, folder)
-	}
 	r, err := newRecording(s, folder, nil)
 	if err != nil {
 		return nil, errors.Join(err, folder.Close())
 	}
-	if err := r.restoreTracks(); err != nil {
-		return nil, errors.Join(err, folder.Close())
-	}
-	for _, t := range r.tracks { // what the database knows of them, this process never saw
-		for _, known := range row.Tracks {
-			if known.ID == t.id {
-				t.past, t.endpoint = known.Stats, known.Endpoint
-			}
+	defer func() {
+		if err != nil {
+			r.closeCapture()
+			err = errors.Join(err, folder.Close())
 		}
+	}()
+	past, err := r.readPast()
+	if err != nil {
+		return nil, err
 	}
+	if past.capturing(s.deps.Now(), h.Profile.Reconnect()) {
+		return r, r.captureAgain(ctx, past)
+	}
+	row, err := s.deps.Catalog.Recording(ctx, h.TenantID, id)
+	if err == nil && row.Capture.Ended() {
+		if row.Capture.Playable() {
+			return nil, s.closeEnded(ctx, id, folder)
+		}
+		s.log.Info("spool folder of a recording without a file is kept", "recording_id", id, "state", row.Capture)
+		return nil, folder.Close()
+	}
+	r.restore(past, row.Tracks)
 	r.capture = Finalizing
 	close(r.stopped)
 	return r, nil
+}
+
+// reopenLocked: without its key a folder can only be left alone if its recording has ended.
+func (s *Service) reopenLocked(ctx context.Context, h Header, cause error) (*recording, error) {
+	row, err := s.deps.Catalog.Recording(ctx, h.TenantID, h.RecordingID)
+	if err == nil && row.Capture.Ended() && !row.Capture.Playable() {
+		s.log.Info("spool folder of a recording without a file is kept", "recording_id", h.RecordingID, "state", row.Capture)
+		return nil, nil
+	}
+	return nil, fmt.Errorf("unwrap key: %w", cause)
 }
 
 // closeEnded does the last step of an earlier process: the folder goes, unless that process decided that it stays.
@@ -133,24 +189,6 @@ func (s *Service) closeEnded(ctx context.Context, id string, folder Folder) erro
 	}
 	s.removeFolder(ctx, id)
 	return nil
-}
-
-// restoreTracks reads from the events which tracks there were.
-func (r *recording) restoreTracks() error {
-	return r.eachEvent(func(e Event) {
-		switch e.Type {
-		case EventTrackLeased:
-			r.tracks = append(r.tracks, &track{id: e.TrackLeased.TrackID, kind: e.TrackLeased.Kind})
-		case EventLegAttached:
-			for _, t := range r.tracks {
-				if t.id == e.LegAttached.TrackID {
-					if p, err := ParseRTPParameters(e.LegAttached.RTPParameters, t.kind); err == nil {
-						t.codec = p.Codec
-					}
-				}
-			}
-		}
-	})
 }
 
 // closeOrphans fails the rows of this node whose folder is gone, so that no dashboard shows them as live for ever.

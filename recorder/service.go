@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ type Config struct {
 	Node        string        // name of this recorder node; recordings belong to the node that captures them
 	Target      string        // name of the object store, for the copies table; default "local"
 	Workers     int           // segments composed at once; default: number of CPUs, set by the caller
-	IdleStop    time.Duration // stop a recording that received nothing for so long; default 5 min
+	IdleStop    time.Duration // stop a recording that received nothing for so long; default 5 min (after a restart: the profile's Reconnect)
 	Rest        time.Duration // unit of the pauses between attempts at a failing segment; default 1 s
 	UploadRetry time.Duration // pause between upload attempts once the store's own retries gave up; default 15 s
 	KeepSpool   bool          // keep the local spool after the store has confirmed everything
@@ -88,6 +89,7 @@ type Service struct {
 	ctx       context.Context // set by Run: ends background work
 	startedAt time.Time
 	closing   bool
+	rebound   chan struct{} // closed when the recordings of an earlier process have their ports again
 }
 
 // ErrNotRunning: the service has not been started, or is draining.
@@ -109,7 +111,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		deps.Now = time.Now
 	}
 	cfg = cfg.withDefaults()
-	return &Service{cfg: cfg, deps: deps, log: deps.Logger, slots: make(chan struct{}, cfg.Workers), takeOvers: make(chan struct{}, 2*cfg.Workers),
+	return &Service{cfg: cfg, deps: deps, log: deps.Logger, slots: make(chan struct{}, cfg.Workers), takeOvers: make(chan struct{}, 2*cfg.Workers), rebound: make(chan struct{}),
 		live: map[string]*recording{}}, nil
 }
 
@@ -245,6 +247,9 @@ func (s *Service) Start(ctx context.Context, c StartCommand) (string, error) {
 	if err := c.Validate(); err != nil {
 		return "", err
 	}
+	if err := s.afterRebound(ctx); err != nil {
+		return "", startError("wait for the ports of earlier recordings", err)
+	}
 	profile, err := s.deps.Catalog.Profile(ctx, c.TenantID, c.Queue)
 	if err != nil {
 		return "", startError("resolve the queue's profile", err)
@@ -287,7 +292,7 @@ func (s *Service) beginRow(ctx context.Context, c StartCommand, profile Profile)
 	b := BeginRow{TenantID: c.TenantID, RecordingID: s.deps.NewID("rec"), SessionID: s.deps.NewID("ses"), Node: s.cfg.Node,
 		ExternalSessionID: c.ExternalSessionID, Queue: c.Queue, Agent: c.Agent, CustomerID: c.CustomerID, Client: c.Client,
 		SessionType: c.SessionType, Tags: c.Tags, Metadata: c.Metadata, StartedAt: c.StartedAt, Profile: profile,
-		Canvas: profile.Canvas(), RTCPMux: c.RTCPMux, Actor: c.Actor}
+		Canvas: profile.Canvas(), RTCPMux: c.RTCPMux, SRTPSuite: c.SRTPSuite, Actor: c.Actor}
 	for _, k := range c.Tracks {
 		b.Tracks = append(b.Tracks, TrackRow{ID: s.deps.NewID("trk"), Kind: k, State: TrackExpected})
 	}
@@ -315,7 +320,7 @@ func (s *Service) open(ctx context.Context, b BeginRow, key kms.DataKey) (*recor
 	if err := r.writeBegin(b); err != nil {
 		return nil, errors.Join(err, folder.Close(), s.deps.Spool.Remove(ctx, b.RecordingID))
 	}
-	if err := r.lease(ctx, b.RTCPMux); err != nil {
+	if err := r.lease(ctx, b.RTCPMux, b.SRTPSuite); err != nil {
 		r.closeCapture()
 		return nil, errors.Join(err, folder.Close(), s.deps.Spool.Remove(ctx, b.RecordingID))
 	}
@@ -453,6 +458,26 @@ func (s *Service) Pause(ctx context.Context, c PauseCommand) error {
 	return nil
 }
 
+// SetLayout lays the pictures out anew, from now on, on the canvas that the recording began with. The layout that it has
+// already is no change.
+func (s *Service) SetLayout(ctx context.Context, c LayoutCommand) error {
+	if !slices.Contains(c.Layout.Values(), string(c.Layout)) {
+		return invalid("layout", "%.60q is not one of %v", c.Layout, c.Layout.Values())
+	}
+	r, err := s.lookup(ctx, c.TenantID, c.RecordingID)
+	if err != nil {
+		return err
+	}
+	changed, err := r.setLayout(c)
+	if err != nil || !changed {
+		return err
+	}
+	is := r.status().Capture
+	s.write(ctx, r, Transition{From: []CaptureState{is}, To: is, Actor: c.Actor, Action: "recording.layout", Reason: string(c.Layout), Patch: RecordingPatch{Layout: &c.Layout}})
+	s.notify(r, ChangeStatus)
+	return nil
+}
+
 // Resume ends a pause and asks every video track for a keyframe.
 func (s *Service) Resume(ctx context.Context, c ResumeCommand) error {
 	r, err := s.lookup(ctx, c.TenantID, c.RecordingID)
@@ -501,11 +526,14 @@ const stateTimeout = 10 * time.Second
 // transition writes a state. The spool already knows it, so a database that does not answer, or a caller who goes
 // away, delays and loses nothing: writeState comes back to it.
 func (s *Service) transition(ctx context.Context, r *recording, from []CaptureState, to CaptureState, actor Actor, action, reason string) {
+	s.write(ctx, r, Transition{From: from, To: to, Actor: actor, Action: action, Reason: reason})
+}
+
+func (s *Service) write(ctx context.Context, r *recording, t Transition) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stateTimeout)
 	defer cancel()
-	t := Transition{TenantID: r.header.TenantID, RecordingID: r.id, From: from, To: to, At: s.deps.Now(),
-		Actor: actor, Action: action, Reason: reason}
-	if to == Finalizing {
+	t.TenantID, t.RecordingID, t.At = r.header.TenantID, r.id, s.deps.Now()
+	if t.To == Finalizing {
 		t.Patch.EndedAt = &t.At
 	}
 	err := s.deps.Catalog.Transition(ctx, t)
@@ -514,24 +542,30 @@ func (s *Service) transition(ctx context.Context, r *recording, from []CaptureSt
 		return // the follower was quicker, and the recording is further on
 	}
 	if err != nil {
-		s.log.Error("write state: will be tried again", "recording_id", r.id, "to", to, "err", err)
+		s.log.Error("write state: will be tried again", "recording_id", r.id, "to", t.To, "err", err)
 		return
 	}
 	r.mu.Lock()
-	r.written = to
+	r.written = t.To
+	if t.Patch.Layout != nil {
+		r.told = *t.Patch.Layout
+	}
 	r.mu.Unlock()
 }
 
 // writeState brings the database up to what a live recording is, where an earlier write failed or came out of order.
 func (s *Service) writeState(ctx context.Context, r *recording) {
 	r.mu.Lock()
-	is, written := r.capture, r.written
+	is, written, layout, told := r.capture, r.written, r.layout, r.told
 	if err := r.writePause(); err != nil {
 		r.diskFailed(err)
 	}
 	r.mu.Unlock()
 	if is.Live() && is != written {
 		s.transition(ctx, r, []CaptureState{Pending, Recording, Paused}, is, System(), "recording.state", "")
+	}
+	if is.Live() && layout != told {
+		s.write(ctx, r, Transition{From: []CaptureState{is}, To: is, Actor: System(), Action: "recording.layout", Patch: RecordingPatch{Layout: &layout}})
 	}
 }
 

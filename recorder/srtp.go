@@ -1,6 +1,8 @@
 package recorder
 
 import (
+	"crypto/rand"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -47,6 +49,29 @@ type SRTPParameters struct {
 
 // Plain tells that there is no encryption.
 func (s SRTPParameters) Plain() bool { return s.Suite == "" }
+
+// IsZero is Plain, for encoding/json.
+func (s SRTPParameters) IsZero() bool { return s.Plain() }
+
+// Equal compares in constant time.
+func (s SRTPParameters) Equal(o SRTPParameters) bool {
+	return s.Suite == o.Suite && subtle.ConstantTimeCompare(s.Key, o.Key) == 1
+}
+
+// NewSRTPParameters draws a key. The zero suite gives plain RTP.
+func NewSRTPParameters(suite SRTPSuite) (SRTPParameters, error) {
+	if suite == "" {
+		return SRTPParameters{}, nil
+	}
+	key := make([]byte, suite.KeyBytes())
+	if len(key) == 0 {
+		return SRTPParameters{}, fmt.Errorf("%w: unknown suite %.60q", ErrSRTPParameters, suite)
+	}
+	if _, err := rand.Read(key); err != nil {
+		return SRTPParameters{}, fmt.Errorf("draw SRTP key: %w", err)
+	}
+	return SRTPParameters{Suite: suite, Key: key}, nil
+}
 
 // String names the suite alone.
 func (s SRTPParameters) String() string {

@@ -121,6 +121,45 @@ func (f *folder) Read(name string, from recorder.Position) (recorder.JournalRead
 	return r, nil
 }
 
+func (f *folder) ReadTail(name string, bytes int64) (recorder.JournalReader, error) {
+	if err := f.usable(name, false); err != nil {
+		return nil, fmt.Errorf("spool: read journal: %w", err)
+	}
+	from, err := f.chunkBefore(name, bytes)
+	if err != nil {
+		return nil, fmt.Errorf("spool: find the end of journal %s of %s: %w", name, f.id, err)
+	}
+	return f.Read(name, from)
+}
+
+// chunkBefore is the last chunk that begins at least so many bytes before the end. It reads headers alone: where one is
+// damaged the walk ends, and reading begins the earlier for it.
+func (f *folder) chunkBefore(name string, bytes int64) (from recorder.Position, err error) {
+	keys, err := newJournalKeys(f.key.DataKey, f.id, name)
+	if err != nil {
+		return from, err
+	}
+	file, err := os.Open(f.journalPath(name))
+	if err != nil {
+		return from, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return from, err
+	}
+	offsets, err := (&chunks{file: file, keys: keys}).walk(journalHeader, info.Size())
+	if err != nil {
+		return from, err
+	}
+	for _, off := range slices.Backward(offsets) {
+		if info.Size()-off >= bytes {
+			return recorder.Position{Offset: off}, nil
+		}
+	}
+	return from, nil
+}
+
 func (f *folder) Sync() error {
 	var errs []error
 	for _, j := range f.open() {
