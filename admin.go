@@ -301,6 +301,10 @@ type queueSet struct {
 	Passthrough  *bool   `help:"Copy H.264 screens without encoding where nothing forbids it." negatable:""`
 	MaxKbps      *int    `help:"Cap of the video's average rate." name:"max-kbps"`
 	AutoResume   *int    `help:"Seconds after which a pause ends by itself; 0: never."`
+	Reconnect    *int    `help:"Seconds that a recording waits for its media after the recorder was away (10 to 86400)."`
+
+	KeyframeScreen *int `help:"Ask a screen for a keyframe when it has sent none for so many seconds; 0: never. Each costs the agent bandwidth."`
+	KeyframeWebcam *int `help:"The same for a webcam."`
 }
 
 func (c *queueSet) Run(ctx context.Context, out *os.File) error {
@@ -317,7 +321,8 @@ func (c *queueSet) Run(ctx context.Context, out *os.File) error {
 		set(&p.Resolution, c.Resolution)
 		set(&p.AudioMode, c.Audio)
 		set(&p.AbsentWebcam, c.AbsentWebcam)
-		for dst, src := range map[*int]*int{&p.FPS: c.FPS, &p.MaxVideoKbps: c.MaxKbps, &p.AutoResumeSec: c.AutoResume} {
+		for dst, src := range map[*int]*int{&p.FPS: c.FPS, &p.MaxVideoKbps: c.MaxKbps, &p.AutoResumeSec: c.AutoResume, &p.ReconnectSec: c.Reconnect,
+			&p.KeyframeScreen: c.KeyframeScreen, &p.KeyframeWebcam: c.KeyframeWebcam} {
 			if src != nil {
 				*dst = *src
 			}

@@ -1101,6 +1101,11 @@ func (_q *QueueQuery) collectField(ctx context.Context, oneNode bool, opCtx *gra
 				selectedFields = append(selectedFields, queue.FieldKeyframeWebcamSeconds)
 				fieldSeen[queue.FieldKeyframeWebcamSeconds] = struct{}{}
 			}
+		case "reconnectSeconds":
+			if _, ok := fieldSeen[queue.FieldReconnectSeconds]; !ok {
+				selectedFields = append(selectedFields, queue.FieldReconnectSeconds)
+				fieldSeen[queue.FieldReconnectSeconds] = struct{}{}
+			}
 		case "id":
 		case "__typename":
 		default:
@@ -2034,6 +2039,31 @@ func (_q *TrackQuery) collectField(ctx context.Context, oneNode bool, opCtx *gra
 			if _, ok := fieldSeen[track.FieldKeyframesAsked]; !ok {
 				selectedFields = append(selectedFields, track.FieldKeyframesAsked)
 				fieldSeen[track.FieldKeyframesAsked] = struct{}{}
+			}
+		case "droppedUnauthentic":
+			if _, ok := fieldSeen[track.FieldDroppedUnauthentic]; !ok {
+				selectedFields = append(selectedFields, track.FieldDroppedUnauthentic)
+				fieldSeen[track.FieldDroppedUnauthentic] = struct{}{}
+			}
+		case "droppedHeld":
+			if _, ok := fieldSeen[track.FieldDroppedHeld]; !ok {
+				selectedFields = append(selectedFields, track.FieldDroppedHeld)
+				fieldSeen[track.FieldDroppedHeld] = struct{}{}
+			}
+		case "droppedByKernel":
+			if _, ok := fieldSeen[track.FieldDroppedByKernel]; !ok {
+				selectedFields = append(selectedFields, track.FieldDroppedByKernel)
+				fieldSeen[track.FieldDroppedByKernel] = struct{}{}
+			}
+		case "nacked":
+			if _, ok := fieldSeen[track.FieldNacked]; !ok {
+				selectedFields = append(selectedFields, track.FieldNacked)
+				fieldSeen[track.FieldNacked] = struct{}{}
+			}
+		case "repaired":
+			if _, ok := fieldSeen[track.FieldRepaired]; !ok {
+				selectedFields = append(selectedFields, track.FieldRepaired)
+				fieldSeen[track.FieldRepaired] = struct{}{}
 			}
 		case "jitterMs":
 			if _, ok := fieldSeen[track.FieldJitterMs]; !ok {

@@ -8474,6 +8474,8 @@ type QueueMutation struct {
 	addkeyframe_screen_seconds *int
 	keyframe_webcam_seconds    *int
 	addkeyframe_webcam_seconds *int
+	reconnect_seconds          *int
+	addreconnect_seconds       *int
 	clearedFields              map[string]struct{}
 	tenant                     *string
 	clearedtenant              bool
@@ -9358,6 +9360,62 @@ func (m *QueueMutation) ResetKeyframeWebcamSeconds() {
 	m.addkeyframe_webcam_seconds = nil
 }
 
+// SetReconnectSeconds sets the "reconnect_seconds" field.
+func (m *QueueMutation) SetReconnectSeconds(i int) {
+	m.reconnect_seconds = &i
+	m.addreconnect_seconds = nil
+}
+
+// ReconnectSeconds returns the value of the "reconnect_seconds" field in the mutation.
+func (m *QueueMutation) ReconnectSeconds() (r int, exists bool) {
+	v := m.reconnect_seconds
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReconnectSeconds returns the old "reconnect_seconds" field's value of the Queue entity.
+// If the Queue object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *QueueMutation) OldReconnectSeconds(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReconnectSeconds is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReconnectSeconds requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReconnectSeconds: %w", err)
+	}
+	return oldValue.ReconnectSeconds, nil
+}
+
+// AddReconnectSeconds adds i to the "reconnect_seconds" field.
+func (m *QueueMutation) AddReconnectSeconds(i int) {
+	if m.addreconnect_seconds != nil {
+		*m.addreconnect_seconds += i
+	} else {
+		m.addreconnect_seconds = &i
+	}
+}
+
+// AddedReconnectSeconds returns the value that was added to the "reconnect_seconds" field in this mutation.
+func (m *QueueMutation) AddedReconnectSeconds() (r int, exists bool) {
+	v := m.addreconnect_seconds
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetReconnectSeconds resets all changes to the "reconnect_seconds" field.
+func (m *QueueMutation) ResetReconnectSeconds() {
+	m.reconnect_seconds = nil
+	m.addreconnect_seconds = nil
+}
+
 // ClearTenant clears the "tenant" edge to the Tenant entity.
 func (m *QueueMutation) ClearTenant() {
 	m.clearedtenant = true
@@ -9419,7 +9477,7 @@ func (m *QueueMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *QueueMutation) Fields() []string {
-	fields := make([]string, 0, 17)
+	fields := make([]string, 0, 18)
 	if m.tenant != nil {
 		fields = append(fields, queue.FieldTenantID)
 	}
@@ -9471,6 +9529,9 @@ func (m *QueueMutation) Fields() []string {
 	if m.keyframe_webcam_seconds != nil {
 		fields = append(fields, queue.FieldKeyframeWebcamSeconds)
 	}
+	if m.reconnect_seconds != nil {
+		fields = append(fields, queue.FieldReconnectSeconds)
+	}
 	return fields
 }
 
@@ -9513,6 +9574,8 @@ func (m *QueueMutation) Field(name string) (ent.Value, bool) {
 		return m.KeyframeScreenSeconds()
 	case queue.FieldKeyframeWebcamSeconds:
 		return m.KeyframeWebcamSeconds()
+	case queue.FieldReconnectSeconds:
+		return m.ReconnectSeconds()
 	}
 	return nil, false
 }
@@ -9556,6 +9619,8 @@ func (m *QueueMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldKeyframeScreenSeconds(ctx)
 	case queue.FieldKeyframeWebcamSeconds:
 		return m.OldKeyframeWebcamSeconds(ctx)
+	case queue.FieldReconnectSeconds:
+		return m.OldReconnectSeconds(ctx)
 	}
 	return nil, fmt.Errorf("unknown Queue field %s", name)
 }
@@ -9684,6 +9749,13 @@ func (m *QueueMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetKeyframeWebcamSeconds(v)
 		return nil
+	case queue.FieldReconnectSeconds:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReconnectSeconds(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Queue field %s", name)
 }
@@ -9716,6 +9788,9 @@ func (m *QueueMutation) AddedFields() []string {
 	if m.addkeyframe_webcam_seconds != nil {
 		fields = append(fields, queue.FieldKeyframeWebcamSeconds)
 	}
+	if m.addreconnect_seconds != nil {
+		fields = append(fields, queue.FieldReconnectSeconds)
+	}
 	return fields
 }
 
@@ -9740,6 +9815,8 @@ func (m *QueueMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedKeyframeScreenSeconds()
 	case queue.FieldKeyframeWebcamSeconds:
 		return m.AddedKeyframeWebcamSeconds()
+	case queue.FieldReconnectSeconds:
+		return m.AddedReconnectSeconds()
 	}
 	return nil, false
 }
@@ -9804,6 +9881,13 @@ func (m *QueueMutation) AddField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.AddKeyframeWebcamSeconds(v)
+		return nil
+	case queue.FieldReconnectSeconds:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddReconnectSeconds(v)
 		return nil
 	}
 	return fmt.Errorf("unknown Queue numeric field %s", name)
@@ -9882,6 +9966,9 @@ func (m *QueueMutation) ResetField(name string) error {
 		return nil
 	case queue.FieldKeyframeWebcamSeconds:
 		m.ResetKeyframeWebcamSeconds()
+		return nil
+	case queue.FieldReconnectSeconds:
+		m.ResetReconnectSeconds()
 		return nil
 	}
 	return fmt.Errorf("unknown Queue field %s", name)
@@ -17848,51 +17935,61 @@ func (m *TenantMutation) ResetEdge(name string) error {
 // TrackMutation represents an operation that mutates the Track nodes in the graph.
 type TrackMutation struct {
 	config
-	op                    Op
-	typ                   string
-	id                    *string
-	kind                  *recorder.TrackKind
-	state                 *recorder.TrackState
-	codec                 *string
-	endpoint_ip           *string
-	endpoint_rtp_port     *int
-	addendpoint_rtp_port  *int
-	endpoint_rtcp_port    *int
-	addendpoint_rtcp_port *int
-	ssrc                  *uint32
-	addssrc               *int32
-	packets               *int64
-	addpackets            *int64
-	bytes                 *int64
-	addbytes              *int64
-	rtcp_packets          *int64
-	addrtcp_packets       *int64
-	lost                  *int64
-	addlost               *int64
-	duplicates            *int64
-	addduplicates         *int64
-	reordered             *int64
-	addreordered          *int64
-	dropped_foreign       *int64
-	adddropped_foreign    *int64
-	dropped_malformed     *int64
-	adddropped_malformed  *int64
-	keyframes             *int64
-	addkeyframes          *int64
-	keyframes_asked       *int64
-	addkeyframes_asked    *int64
-	jitter_ms             *float64
-	addjitter_ms          *float64
-	first_packet_at       *time.Time
-	last_packet_at        *time.Time
-	clearedFields         map[string]struct{}
-	tenant                *string
-	clearedtenant         bool
-	recording             *string
-	clearedrecording      bool
-	done                  bool
-	oldValue              func(context.Context) (*Track, error)
-	predicates            []predicate.Track
+	op                     Op
+	typ                    string
+	id                     *string
+	kind                   *recorder.TrackKind
+	state                  *recorder.TrackState
+	codec                  *string
+	endpoint_ip            *string
+	endpoint_rtp_port      *int
+	addendpoint_rtp_port   *int
+	endpoint_rtcp_port     *int
+	addendpoint_rtcp_port  *int
+	ssrc                   *uint32
+	addssrc                *int32
+	packets                *int64
+	addpackets             *int64
+	bytes                  *int64
+	addbytes               *int64
+	rtcp_packets           *int64
+	addrtcp_packets        *int64
+	lost                   *int64
+	addlost                *int64
+	duplicates             *int64
+	addduplicates          *int64
+	reordered              *int64
+	addreordered           *int64
+	dropped_foreign        *int64
+	adddropped_foreign     *int64
+	dropped_malformed      *int64
+	adddropped_malformed   *int64
+	keyframes              *int64
+	addkeyframes           *int64
+	keyframes_asked        *int64
+	addkeyframes_asked     *int64
+	dropped_unauthentic    *int64
+	adddropped_unauthentic *int64
+	dropped_held           *int64
+	adddropped_held        *int64
+	dropped_by_kernel      *int64
+	adddropped_by_kernel   *int64
+	nacked                 *int64
+	addnacked              *int64
+	repaired               *int64
+	addrepaired            *int64
+	jitter_ms              *float64
+	addjitter_ms           *float64
+	first_packet_at        *time.Time
+	last_packet_at         *time.Time
+	clearedFields          map[string]struct{}
+	tenant                 *string
+	clearedtenant          bool
+	recording              *string
+	clearedrecording       bool
+	done                   bool
+	oldValue               func(context.Context) (*Track, error)
+	predicates             []predicate.Track
 }
 
 var _ ent.Mutation = (*TrackMutation)(nil)
@@ -18943,6 +19040,286 @@ func (m *TrackMutation) ResetKeyframesAsked() {
 	m.addkeyframes_asked = nil
 }
 
+// SetDroppedUnauthentic sets the "dropped_unauthentic" field.
+func (m *TrackMutation) SetDroppedUnauthentic(i int64) {
+	m.dropped_unauthentic = &i
+	m.adddropped_unauthentic = nil
+}
+
+// DroppedUnauthentic returns the value of the "dropped_unauthentic" field in the mutation.
+func (m *TrackMutation) DroppedUnauthentic() (r int64, exists bool) {
+	v := m.dropped_unauthentic
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDroppedUnauthentic returns the old "dropped_unauthentic" field's value of the Track entity.
+// If the Track object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrackMutation) OldDroppedUnauthentic(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDroppedUnauthentic is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDroppedUnauthentic requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDroppedUnauthentic: %w", err)
+	}
+	return oldValue.DroppedUnauthentic, nil
+}
+
+// AddDroppedUnauthentic adds i to the "dropped_unauthentic" field.
+func (m *TrackMutation) AddDroppedUnauthentic(i int64) {
+	if m.adddropped_unauthentic != nil {
+		*m.adddropped_unauthentic += i
+	} else {
+		m.adddropped_unauthentic = &i
+	}
+}
+
+// AddedDroppedUnauthentic returns the value that was added to the "dropped_unauthentic" field in this mutation.
+func (m *TrackMutation) AddedDroppedUnauthentic() (r int64, exists bool) {
+	v := m.adddropped_unauthentic
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDroppedUnauthentic resets all changes to the "dropped_unauthentic" field.
+func (m *TrackMutation) ResetDroppedUnauthentic() {
+	m.dropped_unauthentic = nil
+	m.adddropped_unauthentic = nil
+}
+
+// SetDroppedHeld sets the "dropped_held" field.
+func (m *TrackMutation) SetDroppedHeld(i int64) {
+	m.dropped_held = &i
+	m.adddropped_held = nil
+}
+
+// DroppedHeld returns the value of the "dropped_held" field in the mutation.
+func (m *TrackMutation) DroppedHeld() (r int64, exists bool) {
+	v := m.dropped_held
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDroppedHeld returns the old "dropped_held" field's value of the Track entity.
+// If the Track object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrackMutation) OldDroppedHeld(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDroppedHeld is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDroppedHeld requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDroppedHeld: %w", err)
+	}
+	return oldValue.DroppedHeld, nil
+}
+
+// AddDroppedHeld adds i to the "dropped_held" field.
+func (m *TrackMutation) AddDroppedHeld(i int64) {
+	if m.adddropped_held != nil {
+		*m.adddropped_held += i
+	} else {
+		m.adddropped_held = &i
+	}
+}
+
+// AddedDroppedHeld returns the value that was added to the "dropped_held" field in this mutation.
+func (m *TrackMutation) AddedDroppedHeld() (r int64, exists bool) {
+	v := m.adddropped_held
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDroppedHeld resets all changes to the "dropped_held" field.
+func (m *TrackMutation) ResetDroppedHeld() {
+	m.dropped_held = nil
+	m.adddropped_held = nil
+}
+
+// SetDroppedByKernel sets the "dropped_by_kernel" field.
+func (m *TrackMutation) SetDroppedByKernel(i int64) {
+	m.dropped_by_kernel = &i
+	m.adddropped_by_kernel = nil
+}
+
+// DroppedByKernel returns the value of the "dropped_by_kernel" field in the mutation.
+func (m *TrackMutation) DroppedByKernel() (r int64, exists bool) {
+	v := m.dropped_by_kernel
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDroppedByKernel returns the old "dropped_by_kernel" field's value of the Track entity.
+// If the Track object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrackMutation) OldDroppedByKernel(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDroppedByKernel is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDroppedByKernel requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDroppedByKernel: %w", err)
+	}
+	return oldValue.DroppedByKernel, nil
+}
+
+// AddDroppedByKernel adds i to the "dropped_by_kernel" field.
+func (m *TrackMutation) AddDroppedByKernel(i int64) {
+	if m.adddropped_by_kernel != nil {
+		*m.adddropped_by_kernel += i
+	} else {
+		m.adddropped_by_kernel = &i
+	}
+}
+
+// AddedDroppedByKernel returns the value that was added to the "dropped_by_kernel" field in this mutation.
+func (m *TrackMutation) AddedDroppedByKernel() (r int64, exists bool) {
+	v := m.adddropped_by_kernel
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDroppedByKernel resets all changes to the "dropped_by_kernel" field.
+func (m *TrackMutation) ResetDroppedByKernel() {
+	m.dropped_by_kernel = nil
+	m.adddropped_by_kernel = nil
+}
+
+// SetNacked sets the "nacked" field.
+func (m *TrackMutation) SetNacked(i int64) {
+	m.nacked = &i
+	m.addnacked = nil
+}
+
+// Nacked returns the value of the "nacked" field in the mutation.
+func (m *TrackMutation) Nacked() (r int64, exists bool) {
+	v := m.nacked
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNacked returns the old "nacked" field's value of the Track entity.
+// If the Track object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrackMutation) OldNacked(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNacked is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNacked requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNacked: %w", err)
+	}
+	return oldValue.Nacked, nil
+}
+
+// AddNacked adds i to the "nacked" field.
+func (m *TrackMutation) AddNacked(i int64) {
+	if m.addnacked != nil {
+		*m.addnacked += i
+	} else {
+		m.addnacked = &i
+	}
+}
+
+// AddedNacked returns the value that was added to the "nacked" field in this mutation.
+func (m *TrackMutation) AddedNacked() (r int64, exists bool) {
+	v := m.addnacked
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetNacked resets all changes to the "nacked" field.
+func (m *TrackMutation) ResetNacked() {
+	m.nacked = nil
+	m.addnacked = nil
+}
+
+// SetRepaired sets the "repaired" field.
+func (m *TrackMutation) SetRepaired(i int64) {
+	m.repaired = &i
+	m.addrepaired = nil
+}
+
+// Repaired returns the value of the "repaired" field in the mutation.
+func (m *TrackMutation) Repaired() (r int64, exists bool) {
+	v := m.repaired
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRepaired returns the old "repaired" field's value of the Track entity.
+// If the Track object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrackMutation) OldRepaired(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRepaired is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRepaired requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRepaired: %w", err)
+	}
+	return oldValue.Repaired, nil
+}
+
+// AddRepaired adds i to the "repaired" field.
+func (m *TrackMutation) AddRepaired(i int64) {
+	if m.addrepaired != nil {
+		*m.addrepaired += i
+	} else {
+		m.addrepaired = &i
+	}
+}
+
+// AddedRepaired returns the value that was added to the "repaired" field in this mutation.
+func (m *TrackMutation) AddedRepaired() (r int64, exists bool) {
+	v := m.addrepaired
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRepaired resets all changes to the "repaired" field.
+func (m *TrackMutation) ResetRepaired() {
+	m.repaired = nil
+	m.addrepaired = nil
+}
+
 // SetJitterMs sets the "jitter_ms" field.
 func (m *TrackMutation) SetJitterMs(f float64) {
 	m.jitter_ms = &f
@@ -19185,7 +19562,7 @@ func (m *TrackMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *TrackMutation) Fields() []string {
-	fields := make([]string, 0, 22)
+	fields := make([]string, 0, 27)
 	if m.tenant != nil {
 		fields = append(fields, track.FieldTenantID)
 	}
@@ -19243,6 +19620,21 @@ func (m *TrackMutation) Fields() []string {
 	if m.keyframes_asked != nil {
 		fields = append(fields, track.FieldKeyframesAsked)
 	}
+	if m.dropped_unauthentic != nil {
+		fields = append(fields, track.FieldDroppedUnauthentic)
+	}
+	if m.dropped_held != nil {
+		fields = append(fields, track.FieldDroppedHeld)
+	}
+	if m.dropped_by_kernel != nil {
+		fields = append(fields, track.FieldDroppedByKernel)
+	}
+	if m.nacked != nil {
+		fields = append(fields, track.FieldNacked)
+	}
+	if m.repaired != nil {
+		fields = append(fields, track.FieldRepaired)
+	}
 	if m.jitter_ms != nil {
 		fields = append(fields, track.FieldJitterMs)
 	}
@@ -19298,6 +19690,16 @@ func (m *TrackMutation) Field(name string) (ent.Value, bool) {
 		return m.Keyframes()
 	case track.FieldKeyframesAsked:
 		return m.KeyframesAsked()
+	case track.FieldDroppedUnauthentic:
+		return m.DroppedUnauthentic()
+	case track.FieldDroppedHeld:
+		return m.DroppedHeld()
+	case track.FieldDroppedByKernel:
+		return m.DroppedByKernel()
+	case track.FieldNacked:
+		return m.Nacked()
+	case track.FieldRepaired:
+		return m.Repaired()
 	case track.FieldJitterMs:
 		return m.JitterMs()
 	case track.FieldFirstPacketAt:
@@ -19351,6 +19753,16 @@ func (m *TrackMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldKeyframes(ctx)
 	case track.FieldKeyframesAsked:
 		return m.OldKeyframesAsked(ctx)
+	case track.FieldDroppedUnauthentic:
+		return m.OldDroppedUnauthentic(ctx)
+	case track.FieldDroppedHeld:
+		return m.OldDroppedHeld(ctx)
+	case track.FieldDroppedByKernel:
+		return m.OldDroppedByKernel(ctx)
+	case track.FieldNacked:
+		return m.OldNacked(ctx)
+	case track.FieldRepaired:
+		return m.OldRepaired(ctx)
 	case track.FieldJitterMs:
 		return m.OldJitterMs(ctx)
 	case track.FieldFirstPacketAt:
@@ -19499,6 +19911,41 @@ func (m *TrackMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetKeyframesAsked(v)
 		return nil
+	case track.FieldDroppedUnauthentic:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDroppedUnauthentic(v)
+		return nil
+	case track.FieldDroppedHeld:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDroppedHeld(v)
+		return nil
+	case track.FieldDroppedByKernel:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDroppedByKernel(v)
+		return nil
+	case track.FieldNacked:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNacked(v)
+		return nil
+	case track.FieldRepaired:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRepaired(v)
+		return nil
 	case track.FieldJitterMs:
 		v, ok := value.(float64)
 		if !ok {
@@ -19567,6 +20014,21 @@ func (m *TrackMutation) AddedFields() []string {
 	if m.addkeyframes_asked != nil {
 		fields = append(fields, track.FieldKeyframesAsked)
 	}
+	if m.adddropped_unauthentic != nil {
+		fields = append(fields, track.FieldDroppedUnauthentic)
+	}
+	if m.adddropped_held != nil {
+		fields = append(fields, track.FieldDroppedHeld)
+	}
+	if m.adddropped_by_kernel != nil {
+		fields = append(fields, track.FieldDroppedByKernel)
+	}
+	if m.addnacked != nil {
+		fields = append(fields, track.FieldNacked)
+	}
+	if m.addrepaired != nil {
+		fields = append(fields, track.FieldRepaired)
+	}
 	if m.addjitter_ms != nil {
 		fields = append(fields, track.FieldJitterMs)
 	}
@@ -19604,6 +20066,16 @@ func (m *TrackMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedKeyframes()
 	case track.FieldKeyframesAsked:
 		return m.AddedKeyframesAsked()
+	case track.FieldDroppedUnauthentic:
+		return m.AddedDroppedUnauthentic()
+	case track.FieldDroppedHeld:
+		return m.AddedDroppedHeld()
+	case track.FieldDroppedByKernel:
+		return m.AddedDroppedByKernel()
+	case track.FieldNacked:
+		return m.AddedNacked()
+	case track.FieldRepaired:
+		return m.AddedRepaired()
 	case track.FieldJitterMs:
 		return m.AddedJitterMs()
 	}
@@ -19705,6 +20177,41 @@ func (m *TrackMutation) AddField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.AddKeyframesAsked(v)
+		return nil
+	case track.FieldDroppedUnauthentic:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDroppedUnauthentic(v)
+		return nil
+	case track.FieldDroppedHeld:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDroppedHeld(v)
+		return nil
+	case track.FieldDroppedByKernel:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDroppedByKernel(v)
+		return nil
+	case track.FieldNacked:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddNacked(v)
+		return nil
+	case track.FieldRepaired:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRepaired(v)
 		return nil
 	case track.FieldJitterMs:
 		v, ok := value.(float64)
@@ -19811,6 +20318,21 @@ func (m *TrackMutation) ResetField(name string) error {
 		return nil
 	case track.FieldKeyframesAsked:
 		m.ResetKeyframesAsked()
+		return nil
+	case track.FieldDroppedUnauthentic:
+		m.ResetDroppedUnauthentic()
+		return nil
+	case track.FieldDroppedHeld:
+		m.ResetDroppedHeld()
+		return nil
+	case track.FieldDroppedByKernel:
+		m.ResetDroppedByKernel()
+		return nil
+	case track.FieldNacked:
+		m.ResetNacked()
+		return nil
+	case track.FieldRepaired:
+		m.ResetRepaired()
 		return nil
 	case track.FieldJitterMs:
 		m.ResetJitterMs()

@@ -53,6 +53,8 @@ type Queue struct {
 	KeyframeScreenSeconds int `json:"keyframe_screen_seconds,omitempty"`
 	// KeyframeWebcamSeconds holds the value of the "keyframe_webcam_seconds" field.
 	KeyframeWebcamSeconds int `json:"keyframe_webcam_seconds,omitempty"`
+	// ReconnectSeconds holds the value of the "reconnect_seconds" field.
+	ReconnectSeconds int `json:"reconnect_seconds,omitempty"`
 	// Edges holds the relations/edges for other nodes in the graph.
 	// The values are being populated by the QueueQuery when eager-loading is set.
 	Edges        QueueEdges `json:"edges"`
@@ -86,7 +88,7 @@ func (*Queue) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case queue.FieldWaveformBurnIn, queue.FieldPassthrough:
 			values[i] = new(sql.NullBool)
-		case queue.FieldFps, queue.FieldMaxVideoKbps, queue.FieldPipWidth, queue.FieldPipMargin, queue.FieldSegmentSeconds, queue.FieldAutoResumeSeconds, queue.FieldKeyframeScreenSeconds, queue.FieldKeyframeWebcamSeconds:
+		case queue.FieldFps, queue.FieldMaxVideoKbps, queue.FieldPipWidth, queue.FieldPipMargin, queue.FieldSegmentSeconds, queue.FieldAutoResumeSeconds, queue.FieldKeyframeScreenSeconds, queue.FieldKeyframeWebcamSeconds, queue.FieldReconnectSeconds:
 			values[i] = new(sql.NullInt64)
 		case queue.FieldID, queue.FieldTenantID, queue.FieldName, queue.FieldLayout, queue.FieldResolution, queue.FieldAudioMode, queue.FieldAbsentWebcam:
 			values[i] = new(sql.NullString)
@@ -215,6 +217,12 @@ func (_m *Queue) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.KeyframeWebcamSeconds = int(value.Int64)
 			}
+		case queue.FieldReconnectSeconds:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field reconnect_seconds", values[i])
+			} else if value.Valid {
+				_m.ReconnectSeconds = int(value.Int64)
+			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
 		}
@@ -306,6 +314,9 @@ func (_m *Queue) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("keyframe_webcam_seconds=")
 	builder.WriteString(fmt.Sprintf("%v", _m.KeyframeWebcamSeconds))
+	builder.WriteString(", ")
+	builder.WriteString("reconnect_seconds=")
+	builder.WriteString(fmt.Sprintf("%v", _m.ReconnectSeconds))
 	builder.WriteByte(')')
 	return builder.String()
 }

@@ -247,6 +247,20 @@ func (_c *QueueCreate) SetNillableKeyframeWebcamSeconds(v *int) *QueueCreate {
 	return _c
 }
 
+// SetReconnectSeconds sets the "reconnect_seconds" field.
+func (_c *QueueCreate) SetReconnectSeconds(v int) *QueueCreate {
+	_c.mutation.SetReconnectSeconds(v)
+	return _c
+}
+
+// SetNillableReconnectSeconds sets the "reconnect_seconds" field if the given value is not nil.
+func (_c *QueueCreate) SetNillableReconnectSeconds(v *int) *QueueCreate {
+	if v != nil {
+		_c.SetReconnectSeconds(*v)
+	}
+	return _c
+}
+
 // SetID sets the "id" field.
 func (_c *QueueCreate) SetID(v string) *QueueCreate {
 	_c.mutation.SetID(v)
@@ -365,6 +379,10 @@ func (_c *QueueCreate) defaults() error {
 	if _, ok := _c.mutation.KeyframeWebcamSeconds(); !ok {
 		v := queue.DefaultKeyframeWebcamSeconds
 		_c.mutation.SetKeyframeWebcamSeconds(v)
+	}
+	if _, ok := _c.mutation.ReconnectSeconds(); !ok {
+		v := queue.DefaultReconnectSeconds
+		_c.mutation.SetReconnectSeconds(v)
 	}
 	if _, ok := _c.mutation.ID(); !ok {
 		if queue.DefaultID == nil {
@@ -499,6 +517,14 @@ func (_c *QueueCreate) check() error {
 			return &ValidationError{Name: "keyframe_webcam_seconds", err: fmt.Errorf(`ent: validator failed for field "Queue.keyframe_webcam_seconds": %w`, err)}
 		}
 	}
+	if _, ok := _c.mutation.ReconnectSeconds(); !ok {
+		return &ValidationError{Name: "reconnect_seconds", err: errors.New(`ent: missing required field "Queue.reconnect_seconds"`)}
+	}
+	if v, ok := _c.mutation.ReconnectSeconds(); ok {
+		if err := queue.ReconnectSecondsValidator(v); err != nil {
+			return &ValidationError{Name: "reconnect_seconds", err: fmt.Errorf(`ent: validator failed for field "Queue.reconnect_seconds": %w`, err)}
+		}
+	}
 	if v, ok := _c.mutation.ID(); ok {
 		if err := queue.IDValidator(v); err != nil {
 			return &ValidationError{Name: "id", err: fmt.Errorf(`ent: validator failed for field "Queue.id": %w`, err)}
@@ -606,6 +632,10 @@ func (_c *QueueCreate) createSpec() (*Queue, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.KeyframeWebcamSeconds(); ok {
 		_spec.SetField(queue.FieldKeyframeWebcamSeconds, field.TypeInt, value)
 		_node.KeyframeWebcamSeconds = value
+	}
+	if value, ok := _c.mutation.ReconnectSeconds(); ok {
+		_spec.SetField(queue.FieldReconnectSeconds, field.TypeInt, value)
+		_node.ReconnectSeconds = value
 	}
 	if nodes := _c.mutation.TenantIDs(); len(nodes) > 0 {
 		edge := &sqlgraph.EdgeSpec{
@@ -889,6 +919,24 @@ func (u *QueueUpsert) UpdateKeyframeWebcamSeconds() *QueueUpsert {
 // AddKeyframeWebcamSeconds adds v to the "keyframe_webcam_seconds" field.
 func (u *QueueUpsert) AddKeyframeWebcamSeconds(v int) *QueueUpsert {
 	u.Add(queue.FieldKeyframeWebcamSeconds, v)
+	return u
+}
+
+// SetReconnectSeconds sets the "reconnect_seconds" field.
+func (u *QueueUpsert) SetReconnectSeconds(v int) *QueueUpsert {
+	u.Set(queue.FieldReconnectSeconds, v)
+	return u
+}
+
+// UpdateReconnectSeconds sets the "reconnect_seconds" field to the value that was provided on create.
+func (u *QueueUpsert) UpdateReconnectSeconds() *QueueUpsert {
+	u.SetExcluded(queue.FieldReconnectSeconds)
+	return u
+}
+
+// AddReconnectSeconds adds v to the "reconnect_seconds" field.
+func (u *QueueUpsert) AddReconnectSeconds(v int) *QueueUpsert {
+	u.Add(queue.FieldReconnectSeconds, v)
 	return u
 }
 
@@ -1198,6 +1246,27 @@ func (u *QueueUpsertOne) AddKeyframeWebcamSeconds(v int) *QueueUpsertOne {
 func (u *QueueUpsertOne) UpdateKeyframeWebcamSeconds() *QueueUpsertOne {
 	return u.Update(func(s *QueueUpsert) {
 		s.UpdateKeyframeWebcamSeconds()
+	})
+}
+
+// SetReconnectSeconds sets the "reconnect_seconds" field.
+func (u *QueueUpsertOne) SetReconnectSeconds(v int) *QueueUpsertOne {
+	return u.Update(func(s *QueueUpsert) {
+		s.SetReconnectSeconds(v)
+	})
+}
+
+// AddReconnectSeconds adds v to the "reconnect_seconds" field.
+func (u *QueueUpsertOne) AddReconnectSeconds(v int) *QueueUpsertOne {
+	return u.Update(func(s *QueueUpsert) {
+		s.AddReconnectSeconds(v)
+	})
+}
+
+// UpdateReconnectSeconds sets the "reconnect_seconds" field to the value that was provided on create.
+func (u *QueueUpsertOne) UpdateReconnectSeconds() *QueueUpsertOne {
+	return u.Update(func(s *QueueUpsert) {
+		s.UpdateReconnectSeconds()
 	})
 }
 
@@ -1674,6 +1743,27 @@ func (u *QueueUpsertBulk) AddKeyframeWebcamSeconds(v int) *QueueUpsertBulk {
 func (u *QueueUpsertBulk) UpdateKeyframeWebcamSeconds() *QueueUpsertBulk {
 	return u.Update(func(s *QueueUpsert) {
 		s.UpdateKeyframeWebcamSeconds()
+	})
+}
+
+// SetReconnectSeconds sets the "reconnect_seconds" field.
+func (u *QueueUpsertBulk) SetReconnectSeconds(v int) *QueueUpsertBulk {
+	return u.Update(func(s *QueueUpsert) {
+		s.SetReconnectSeconds(v)
+	})
+}
+
+// AddReconnectSeconds adds v to the "reconnect_seconds" field.
+func (u *QueueUpsertBulk) AddReconnectSeconds(v int) *QueueUpsertBulk {
+	return u.Update(func(s *QueueUpsert) {
+		s.AddReconnectSeconds(v)
+	})
+}
+
+// UpdateReconnectSeconds sets the "reconnect_seconds" field to the value that was provided on create.
+func (u *QueueUpsertBulk) UpdateReconnectSeconds() *QueueUpsertBulk {
+	return u.Update(func(s *QueueUpsert) {
+		s.UpdateReconnectSeconds()
 	})
 }
 

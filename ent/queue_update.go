@@ -280,6 +280,27 @@ func (_u *QueueUpdate) AddKeyframeWebcamSeconds(v int) *QueueUpdate {
 	return _u
 }
 
+// SetReconnectSeconds sets the "reconnect_seconds" field.
+func (_u *QueueUpdate) SetReconnectSeconds(v int) *QueueUpdate {
+	_u.mutation.ResetReconnectSeconds()
+	_u.mutation.SetReconnectSeconds(v)
+	return _u
+}
+
+// SetNillableReconnectSeconds sets the "reconnect_seconds" field if the given value is not nil.
+func (_u *QueueUpdate) SetNillableReconnectSeconds(v *int) *QueueUpdate {
+	if v != nil {
+		_u.SetReconnectSeconds(*v)
+	}
+	return _u
+}
+
+// AddReconnectSeconds adds value to the "reconnect_seconds" field.
+func (_u *QueueUpdate) AddReconnectSeconds(v int) *QueueUpdate {
+	_u.mutation.AddReconnectSeconds(v)
+	return _u
+}
+
 // Mutation returns the QueueMutation object of the builder.
 func (_u *QueueUpdate) Mutation() *QueueMutation {
 	return _u.mutation
@@ -374,6 +395,11 @@ func (_u *QueueUpdate) check() error {
 			return &ValidationError{Name: "keyframe_webcam_seconds", err: fmt.Errorf(`ent: validator failed for field "Queue.keyframe_webcam_seconds": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.ReconnectSeconds(); ok {
+		if err := queue.ReconnectSecondsValidator(v); err != nil {
+			return &ValidationError{Name: "reconnect_seconds", err: fmt.Errorf(`ent: validator failed for field "Queue.reconnect_seconds": %w`, err)}
+		}
+	}
 	if _u.mutation.TenantCleared() && len(_u.mutation.TenantIDs()) > 0 {
 		return errors.New(`ent: clearing a required unique edge "Queue.tenant"`)
 	}
@@ -457,6 +483,12 @@ func (_u *QueueUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.AddedKeyframeWebcamSeconds(); ok {
 		_spec.AddField(queue.FieldKeyframeWebcamSeconds, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.ReconnectSeconds(); ok {
+		_spec.SetField(queue.FieldReconnectSeconds, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedReconnectSeconds(); ok {
+		_spec.AddField(queue.FieldReconnectSeconds, field.TypeInt, value)
 	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
@@ -730,6 +762,27 @@ func (_u *QueueUpdateOne) AddKeyframeWebcamSeconds(v int) *QueueUpdateOne {
 	return _u
 }
 
+// SetReconnectSeconds sets the "reconnect_seconds" field.
+func (_u *QueueUpdateOne) SetReconnectSeconds(v int) *QueueUpdateOne {
+	_u.mutation.ResetReconnectSeconds()
+	_u.mutation.SetReconnectSeconds(v)
+	return _u
+}
+
+// SetNillableReconnectSeconds sets the "reconnect_seconds" field if the given value is not nil.
+func (_u *QueueUpdateOne) SetNillableReconnectSeconds(v *int) *QueueUpdateOne {
+	if v != nil {
+		_u.SetReconnectSeconds(*v)
+	}
+	return _u
+}
+
+// AddReconnectSeconds adds value to the "reconnect_seconds" field.
+func (_u *QueueUpdateOne) AddReconnectSeconds(v int) *QueueUpdateOne {
+	_u.mutation.AddReconnectSeconds(v)
+	return _u
+}
+
 // Mutation returns the QueueMutation object of the builder.
 func (_u *QueueUpdateOne) Mutation() *QueueMutation {
 	return _u.mutation
@@ -837,6 +890,11 @@ func (_u *QueueUpdateOne) check() error {
 			return &ValidationError{Name: "keyframe_webcam_seconds", err: fmt.Errorf(`ent: validator failed for field "Queue.keyframe_webcam_seconds": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.ReconnectSeconds(); ok {
+		if err := queue.ReconnectSecondsValidator(v); err != nil {
+			return &ValidationError{Name: "reconnect_seconds", err: fmt.Errorf(`ent: validator failed for field "Queue.reconnect_seconds": %w`, err)}
+		}
+	}
 	if _u.mutation.TenantCleared() && len(_u.mutation.TenantIDs()) > 0 {
 		return errors.New(`ent: clearing a required unique edge "Queue.tenant"`)
 	}
@@ -937,6 +995,12 @@ func (_u *QueueUpdateOne) sqlSave(ctx context.Context) (_node *Queue, err error)
 	}
 	if value, ok := _u.mutation.AddedKeyframeWebcamSeconds(); ok {
 		_spec.AddField(queue.FieldKeyframeWebcamSeconds, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.ReconnectSeconds(); ok {
+		_spec.SetField(queue.FieldReconnectSeconds, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedReconnectSeconds(); ok {
+		_spec.AddField(queue.FieldReconnectSeconds, field.TypeInt, value)
 	}
 	_node = &Queue{config: _u.config}
 	_spec.Assign = _node.assignValues

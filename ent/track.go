@@ -58,6 +58,16 @@ type Track struct {
 	Keyframes int64 `json:"keyframes,omitempty"`
 	// KeyframesAsked holds the value of the "keyframes_asked" field.
 	KeyframesAsked int64 `json:"keyframes_asked,omitempty"`
+	// DroppedUnauthentic holds the value of the "dropped_unauthentic" field.
+	DroppedUnauthentic int64 `json:"dropped_unauthentic,omitempty"`
+	// DroppedHeld holds the value of the "dropped_held" field.
+	DroppedHeld int64 `json:"dropped_held,omitempty"`
+	// DroppedByKernel holds the value of the "dropped_by_kernel" field.
+	DroppedByKernel int64 `json:"dropped_by_kernel,omitempty"`
+	// Nacked holds the value of the "nacked" field.
+	Nacked int64 `json:"nacked,omitempty"`
+	// Repaired holds the value of the "repaired" field.
+	Repaired int64 `json:"repaired,omitempty"`
 	// JitterMs holds the value of the "jitter_ms" field.
 	JitterMs float64 `json:"jitter_ms,omitempty"`
 	// FirstPacketAt holds the value of the "first_packet_at" field.
@@ -112,7 +122,7 @@ func (*Track) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case track.FieldJitterMs:
 			values[i] = new(sql.NullFloat64)
-		case track.FieldEndpointRtpPort, track.FieldEndpointRtcpPort, track.FieldSsrc, track.FieldPackets, track.FieldBytes, track.FieldRtcpPackets, track.FieldLost, track.FieldDuplicates, track.FieldReordered, track.FieldDroppedForeign, track.FieldDroppedMalformed, track.FieldKeyframes, track.FieldKeyframesAsked:
+		case track.FieldEndpointRtpPort, track.FieldEndpointRtcpPort, track.FieldSsrc, track.FieldPackets, track.FieldBytes, track.FieldRtcpPackets, track.FieldLost, track.FieldDuplicates, track.FieldReordered, track.FieldDroppedForeign, track.FieldDroppedMalformed, track.FieldKeyframes, track.FieldKeyframesAsked, track.FieldDroppedUnauthentic, track.FieldDroppedHeld, track.FieldDroppedByKernel, track.FieldNacked, track.FieldRepaired:
 			values[i] = new(sql.NullInt64)
 		case track.FieldID, track.FieldTenantID, track.FieldRecordingID, track.FieldKind, track.FieldState, track.FieldCodec, track.FieldEndpointIP:
 			values[i] = new(sql.NullString)
@@ -253,6 +263,36 @@ func (_m *Track) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.KeyframesAsked = value.Int64
 			}
+		case track.FieldDroppedUnauthentic:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field dropped_unauthentic", values[i])
+			} else if value.Valid {
+				_m.DroppedUnauthentic = value.Int64
+			}
+		case track.FieldDroppedHeld:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field dropped_held", values[i])
+			} else if value.Valid {
+				_m.DroppedHeld = value.Int64
+			}
+		case track.FieldDroppedByKernel:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field dropped_by_kernel", values[i])
+			} else if value.Valid {
+				_m.DroppedByKernel = value.Int64
+			}
+		case track.FieldNacked:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field nacked", values[i])
+			} else if value.Valid {
+				_m.Nacked = value.Int64
+			}
+		case track.FieldRepaired:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field repaired", values[i])
+			} else if value.Valid {
+				_m.Repaired = value.Int64
+			}
 		case track.FieldJitterMs:
 			if value, ok := values[i].(*sql.NullFloat64); !ok {
 				return fmt.Errorf("unexpected type %T for field jitter_ms", values[i])
@@ -375,6 +415,21 @@ func (_m *Track) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("keyframes_asked=")
 	builder.WriteString(fmt.Sprintf("%v", _m.KeyframesAsked))
+	builder.WriteString(", ")
+	builder.WriteString("dropped_unauthentic=")
+	builder.WriteString(fmt.Sprintf("%v", _m.DroppedUnauthentic))
+	builder.WriteString(", ")
+	builder.WriteString("dropped_held=")
+	builder.WriteString(fmt.Sprintf("%v", _m.DroppedHeld))
+	builder.WriteString(", ")
+	builder.WriteString("dropped_by_kernel=")
+	builder.WriteString(fmt.Sprintf("%v", _m.DroppedByKernel))
+	builder.WriteString(", ")
+	builder.WriteString("nacked=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Nacked))
+	builder.WriteString(", ")
+	builder.WriteString("repaired=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Repaired))
 	builder.WriteString(", ")
 	builder.WriteString("jitter_ms=")
 	builder.WriteString(fmt.Sprintf("%v", _m.JitterMs))

@@ -268,6 +268,76 @@ func (_c *TrackCreate) SetNillableKeyframesAsked(v *int64) *TrackCreate {
 	return _c
 }
 
+// SetDroppedUnauthentic sets the "dropped_unauthentic" field.
+func (_c *TrackCreate) SetDroppedUnauthentic(v int64) *TrackCreate {
+	_c.mutation.SetDroppedUnauthentic(v)
+	return _c
+}
+
+// SetNillableDroppedUnauthentic sets the "dropped_unauthentic" field if the given value is not nil.
+func (_c *TrackCreate) SetNillableDroppedUnauthentic(v *int64) *TrackCreate {
+	if v != nil {
+		_c.SetDroppedUnauthentic(*v)
+	}
+	return _c
+}
+
+// SetDroppedHeld sets the "dropped_held" field.
+func (_c *TrackCreate) SetDroppedHeld(v int64) *TrackCreate {
+	_c.mutation.SetDroppedHeld(v)
+	return _c
+}
+
+// SetNillableDroppedHeld sets the "dropped_held" field if the given value is not nil.
+func (_c *TrackCreate) SetNillableDroppedHeld(v *int64) *TrackCreate {
+	if v != nil {
+		_c.SetDroppedHeld(*v)
+	}
+	return _c
+}
+
+// SetDroppedByKernel sets the "dropped_by_kernel" field.
+func (_c *TrackCreate) SetDroppedByKernel(v int64) *TrackCreate {
+	_c.mutation.SetDroppedByKernel(v)
+	return _c
+}
+
+// SetNillableDroppedByKernel sets the "dropped_by_kernel" field if the given value is not nil.
+func (_c *TrackCreate) SetNillableDroppedByKernel(v *int64) *TrackCreate {
+	if v != nil {
+		_c.SetDroppedByKernel(*v)
+	}
+	return _c
+}
+
+// SetNacked sets the "nacked" field.
+func (_c *TrackCreate) SetNacked(v int64) *TrackCreate {
+	_c.mutation.SetNacked(v)
+	return _c
+}
+
+// SetNillableNacked sets the "nacked" field if the given value is not nil.
+func (_c *TrackCreate) SetNillableNacked(v *int64) *TrackCreate {
+	if v != nil {
+		_c.SetNacked(*v)
+	}
+	return _c
+}
+
+// SetRepaired sets the "repaired" field.
+func (_c *TrackCreate) SetRepaired(v int64) *TrackCreate {
+	_c.mutation.SetRepaired(v)
+	return _c
+}
+
+// SetNillableRepaired sets the "repaired" field if the given value is not nil.
+func (_c *TrackCreate) SetNillableRepaired(v *int64) *TrackCreate {
+	if v != nil {
+		_c.SetRepaired(*v)
+	}
+	return _c
+}
+
 // SetJitterMs sets the "jitter_ms" field.
 func (_c *TrackCreate) SetJitterMs(v float64) *TrackCreate {
 	_c.mutation.SetJitterMs(v)
@@ -435,6 +505,26 @@ func (_c *TrackCreate) defaults() error {
 		v := track.DefaultKeyframesAsked
 		_c.mutation.SetKeyframesAsked(v)
 	}
+	if _, ok := _c.mutation.DroppedUnauthentic(); !ok {
+		v := track.DefaultDroppedUnauthentic
+		_c.mutation.SetDroppedUnauthentic(v)
+	}
+	if _, ok := _c.mutation.DroppedHeld(); !ok {
+		v := track.DefaultDroppedHeld
+		_c.mutation.SetDroppedHeld(v)
+	}
+	if _, ok := _c.mutation.DroppedByKernel(); !ok {
+		v := track.DefaultDroppedByKernel
+		_c.mutation.SetDroppedByKernel(v)
+	}
+	if _, ok := _c.mutation.Nacked(); !ok {
+		v := track.DefaultNacked
+		_c.mutation.SetNacked(v)
+	}
+	if _, ok := _c.mutation.Repaired(); !ok {
+		v := track.DefaultRepaired
+		_c.mutation.SetRepaired(v)
+	}
 	if _, ok := _c.mutation.JitterMs(); !ok {
 		v := track.DefaultJitterMs
 		_c.mutation.SetJitterMs(v)
@@ -598,6 +688,46 @@ func (_c *TrackCreate) check() error {
 			return &ValidationError{Name: "keyframes_asked", err: fmt.Errorf(`ent: validator failed for field "Track.keyframes_asked": %w`, err)}
 		}
 	}
+	if _, ok := _c.mutation.DroppedUnauthentic(); !ok {
+		return &ValidationError{Name: "dropped_unauthentic", err: errors.New(`ent: missing required field "Track.dropped_unauthentic"`)}
+	}
+	if v, ok := _c.mutation.DroppedUnauthentic(); ok {
+		if err := track.DroppedUnauthenticValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_unauthentic", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_unauthentic": %w`, err)}
+		}
+	}
+	if _, ok := _c.mutation.DroppedHeld(); !ok {
+		return &ValidationError{Name: "dropped_held", err: errors.New(`ent: missing required field "Track.dropped_held"`)}
+	}
+	if v, ok := _c.mutation.DroppedHeld(); ok {
+		if err := track.DroppedHeldValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_held", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_held": %w`, err)}
+		}
+	}
+	if _, ok := _c.mutation.DroppedByKernel(); !ok {
+		return &ValidationError{Name: "dropped_by_kernel", err: errors.New(`ent: missing required field "Track.dropped_by_kernel"`)}
+	}
+	if v, ok := _c.mutation.DroppedByKernel(); ok {
+		if err := track.DroppedByKernelValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_by_kernel", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_by_kernel": %w`, err)}
+		}
+	}
+	if _, ok := _c.mutation.Nacked(); !ok {
+		return &ValidationError{Name: "nacked", err: errors.New(`ent: missing required field "Track.nacked"`)}
+	}
+	if v, ok := _c.mutation.Nacked(); ok {
+		if err := track.NackedValidator(v); err != nil {
+			return &ValidationError{Name: "nacked", err: fmt.Errorf(`ent: validator failed for field "Track.nacked": %w`, err)}
+		}
+	}
+	if _, ok := _c.mutation.Repaired(); !ok {
+		return &ValidationError{Name: "repaired", err: errors.New(`ent: missing required field "Track.repaired"`)}
+	}
+	if v, ok := _c.mutation.Repaired(); ok {
+		if err := track.RepairedValidator(v); err != nil {
+			return &ValidationError{Name: "repaired", err: fmt.Errorf(`ent: validator failed for field "Track.repaired": %w`, err)}
+		}
+	}
 	if _, ok := _c.mutation.JitterMs(); !ok {
 		return &ValidationError{Name: "jitter_ms", err: errors.New(`ent: missing required field "Track.jitter_ms"`)}
 	}
@@ -715,6 +845,26 @@ func (_c *TrackCreate) createSpec() (*Track, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.KeyframesAsked(); ok {
 		_spec.SetField(track.FieldKeyframesAsked, field.TypeInt64, value)
 		_node.KeyframesAsked = value
+	}
+	if value, ok := _c.mutation.DroppedUnauthentic(); ok {
+		_spec.SetField(track.FieldDroppedUnauthentic, field.TypeInt64, value)
+		_node.DroppedUnauthentic = value
+	}
+	if value, ok := _c.mutation.DroppedHeld(); ok {
+		_spec.SetField(track.FieldDroppedHeld, field.TypeInt64, value)
+		_node.DroppedHeld = value
+	}
+	if value, ok := _c.mutation.DroppedByKernel(); ok {
+		_spec.SetField(track.FieldDroppedByKernel, field.TypeInt64, value)
+		_node.DroppedByKernel = value
+	}
+	if value, ok := _c.mutation.Nacked(); ok {
+		_spec.SetField(track.FieldNacked, field.TypeInt64, value)
+		_node.Nacked = value
+	}
+	if value, ok := _c.mutation.Repaired(); ok {
+		_spec.SetField(track.FieldRepaired, field.TypeInt64, value)
+		_node.Repaired = value
 	}
 	if value, ok := _c.mutation.JitterMs(); ok {
 		_spec.SetField(track.FieldJitterMs, field.TypeFloat64, value)
@@ -1081,6 +1231,96 @@ func (u *TrackUpsert) UpdateKeyframesAsked() *TrackUpsert {
 // AddKeyframesAsked adds v to the "keyframes_asked" field.
 func (u *TrackUpsert) AddKeyframesAsked(v int64) *TrackUpsert {
 	u.Add(track.FieldKeyframesAsked, v)
+	return u
+}
+
+// SetDroppedUnauthentic sets the "dropped_unauthentic" field.
+func (u *TrackUpsert) SetDroppedUnauthentic(v int64) *TrackUpsert {
+	u.Set(track.FieldDroppedUnauthentic, v)
+	return u
+}
+
+// UpdateDroppedUnauthentic sets the "dropped_unauthentic" field to the value that was provided on create.
+func (u *TrackUpsert) UpdateDroppedUnauthentic() *TrackUpsert {
+	u.SetExcluded(track.FieldDroppedUnauthentic)
+	return u
+}
+
+// AddDroppedUnauthentic adds v to the "dropped_unauthentic" field.
+func (u *TrackUpsert) AddDroppedUnauthentic(v int64) *TrackUpsert {
+	u.Add(track.FieldDroppedUnauthentic, v)
+	return u
+}
+
+// SetDroppedHeld sets the "dropped_held" field.
+func (u *TrackUpsert) SetDroppedHeld(v int64) *TrackUpsert {
+	u.Set(track.FieldDroppedHeld, v)
+	return u
+}
+
+// UpdateDroppedHeld sets the "dropped_held" field to the value that was provided on create.
+func (u *TrackUpsert) UpdateDroppedHeld() *TrackUpsert {
+	u.SetExcluded(track.FieldDroppedHeld)
+	return u
+}
+
+// AddDroppedHeld adds v to the "dropped_held" field.
+func (u *TrackUpsert) AddDroppedHeld(v int64) *TrackUpsert {
+	u.Add(track.FieldDroppedHeld, v)
+	return u
+}
+
+// SetDroppedByKernel sets the "dropped_by_kernel" field.
+func (u *TrackUpsert) SetDroppedByKernel(v int64) *TrackUpsert {
+	u.Set(track.FieldDroppedByKernel, v)
+	return u
+}
+
+// UpdateDroppedByKernel sets the "dropped_by_kernel" field to the value that was provided on create.
+func (u *TrackUpsert) UpdateDroppedByKernel() *TrackUpsert {
+	u.SetExcluded(track.FieldDroppedByKernel)
+	return u
+}
+
+// AddDroppedByKernel adds v to the "dropped_by_kernel" field.
+func (u *TrackUpsert) AddDroppedByKernel(v int64) *TrackUpsert {
+	u.Add(track.FieldDroppedByKernel, v)
+	return u
+}
+
+// SetNacked sets the "nacked" field.
+func (u *TrackUpsert) SetNacked(v int64) *TrackUpsert {
+	u.Set(track.FieldNacked, v)
+	return u
+}
+
+// UpdateNacked sets the "nacked" field to the value that was provided on create.
+func (u *TrackUpsert) UpdateNacked() *TrackUpsert {
+	u.SetExcluded(track.FieldNacked)
+	return u
+}
+
+// AddNacked adds v to the "nacked" field.
+func (u *TrackUpsert) AddNacked(v int64) *TrackUpsert {
+	u.Add(track.FieldNacked, v)
+	return u
+}
+
+// SetRepaired sets the "repaired" field.
+func (u *TrackUpsert) SetRepaired(v int64) *TrackUpsert {
+	u.Set(track.FieldRepaired, v)
+	return u
+}
+
+// UpdateRepaired sets the "repaired" field to the value that was provided on create.
+func (u *TrackUpsert) UpdateRepaired() *TrackUpsert {
+	u.SetExcluded(track.FieldRepaired)
+	return u
+}
+
+// AddRepaired adds v to the "repaired" field.
+func (u *TrackUpsert) AddRepaired(v int64) *TrackUpsert {
+	u.Add(track.FieldRepaired, v)
 	return u
 }
 
@@ -1507,6 +1747,111 @@ func (u *TrackUpsertOne) AddKeyframesAsked(v int64) *TrackUpsertOne {
 func (u *TrackUpsertOne) UpdateKeyframesAsked() *TrackUpsertOne {
 	return u.Update(func(s *TrackUpsert) {
 		s.UpdateKeyframesAsked()
+	})
+}
+
+// SetDroppedUnauthentic sets the "dropped_unauthentic" field.
+func (u *TrackUpsertOne) SetDroppedUnauthentic(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetDroppedUnauthentic(v)
+	})
+}
+
+// AddDroppedUnauthentic adds v to the "dropped_unauthentic" field.
+func (u *TrackUpsertOne) AddDroppedUnauthentic(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddDroppedUnauthentic(v)
+	})
+}
+
+// UpdateDroppedUnauthentic sets the "dropped_unauthentic" field to the value that was provided on create.
+func (u *TrackUpsertOne) UpdateDroppedUnauthentic() *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateDroppedUnauthentic()
+	})
+}
+
+// SetDroppedHeld sets the "dropped_held" field.
+func (u *TrackUpsertOne) SetDroppedHeld(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetDroppedHeld(v)
+	})
+}
+
+// AddDroppedHeld adds v to the "dropped_held" field.
+func (u *TrackUpsertOne) AddDroppedHeld(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddDroppedHeld(v)
+	})
+}
+
+// UpdateDroppedHeld sets the "dropped_held" field to the value that was provided on create.
+func (u *TrackUpsertOne) UpdateDroppedHeld() *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateDroppedHeld()
+	})
+}
+
+// SetDroppedByKernel sets the "dropped_by_kernel" field.
+func (u *TrackUpsertOne) SetDroppedByKernel(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetDroppedByKernel(v)
+	})
+}
+
+// AddDroppedByKernel adds v to the "dropped_by_kernel" field.
+func (u *TrackUpsertOne) AddDroppedByKernel(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddDroppedByKernel(v)
+	})
+}
+
+// UpdateDroppedByKernel sets the "dropped_by_kernel" field to the value that was provided on create.
+func (u *TrackUpsertOne) UpdateDroppedByKernel() *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateDroppedByKernel()
+	})
+}
+
+// SetNacked sets the "nacked" field.
+func (u *TrackUpsertOne) SetNacked(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetNacked(v)
+	})
+}
+
+// AddNacked adds v to the "nacked" field.
+func (u *TrackUpsertOne) AddNacked(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddNacked(v)
+	})
+}
+
+// UpdateNacked sets the "nacked" field to the value that was provided on create.
+func (u *TrackUpsertOne) UpdateNacked() *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateNacked()
+	})
+}
+
+// SetRepaired sets the "repaired" field.
+func (u *TrackUpsertOne) SetRepaired(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetRepaired(v)
+	})
+}
+
+// AddRepaired adds v to the "repaired" field.
+func (u *TrackUpsertOne) AddRepaired(v int64) *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddRepaired(v)
+	})
+}
+
+// UpdateRepaired sets the "repaired" field to the value that was provided on create.
+func (u *TrackUpsertOne) UpdateRepaired() *TrackUpsertOne {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateRepaired()
 	})
 }
 
@@ -2109,6 +2454,111 @@ func (u *TrackUpsertBulk) AddKeyframesAsked(v int64) *TrackUpsertBulk {
 func (u *TrackUpsertBulk) UpdateKeyframesAsked() *TrackUpsertBulk {
 	return u.Update(func(s *TrackUpsert) {
 		s.UpdateKeyframesAsked()
+	})
+}
+
+// SetDroppedUnauthentic sets the "dropped_unauthentic" field.
+func (u *TrackUpsertBulk) SetDroppedUnauthentic(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetDroppedUnauthentic(v)
+	})
+}
+
+// AddDroppedUnauthentic adds v to the "dropped_unauthentic" field.
+func (u *TrackUpsertBulk) AddDroppedUnauthentic(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddDroppedUnauthentic(v)
+	})
+}
+
+// UpdateDroppedUnauthentic sets the "dropped_unauthentic" field to the value that was provided on create.
+func (u *TrackUpsertBulk) UpdateDroppedUnauthentic() *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateDroppedUnauthentic()
+	})
+}
+
+// SetDroppedHeld sets the "dropped_held" field.
+func (u *TrackUpsertBulk) SetDroppedHeld(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetDroppedHeld(v)
+	})
+}
+
+// AddDroppedHeld adds v to the "dropped_held" field.
+func (u *TrackUpsertBulk) AddDroppedHeld(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddDroppedHeld(v)
+	})
+}
+
+// UpdateDroppedHeld sets the "dropped_held" field to the value that was provided on create.
+func (u *TrackUpsertBulk) UpdateDroppedHeld() *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateDroppedHeld()
+	})
+}
+
+// SetDroppedByKernel sets the "dropped_by_kernel" field.
+func (u *TrackUpsertBulk) SetDroppedByKernel(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetDroppedByKernel(v)
+	})
+}
+
+// AddDroppedByKernel adds v to the "dropped_by_kernel" field.
+func (u *TrackUpsertBulk) AddDroppedByKernel(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddDroppedByKernel(v)
+	})
+}
+
+// UpdateDroppedByKernel sets the "dropped_by_kernel" field to the value that was provided on create.
+func (u *TrackUpsertBulk) UpdateDroppedByKernel() *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateDroppedByKernel()
+	})
+}
+
+// SetNacked sets the "nacked" field.
+func (u *TrackUpsertBulk) SetNacked(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetNacked(v)
+	})
+}
+
+// AddNacked adds v to the "nacked" field.
+func (u *TrackUpsertBulk) AddNacked(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddNacked(v)
+	})
+}
+
+// UpdateNacked sets the "nacked" field to the value that was provided on create.
+func (u *TrackUpsertBulk) UpdateNacked() *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateNacked()
+	})
+}
+
+// SetRepaired sets the "repaired" field.
+func (u *TrackUpsertBulk) SetRepaired(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.SetRepaired(v)
+	})
+}
+
+// AddRepaired adds v to the "repaired" field.
+func (u *TrackUpsertBulk) AddRepaired(v int64) *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.AddRepaired(v)
+	})
+}
+
+// UpdateRepaired sets the "repaired" field to the value that was provided on create.
+func (u *TrackUpsertBulk) UpdateRepaired() *TrackUpsertBulk {
+	return u.Update(func(s *TrackUpsert) {
+		s.UpdateRepaired()
 	})
 }
 

@@ -344,6 +344,111 @@ func (_u *TrackUpdate) AddKeyframesAsked(v int64) *TrackUpdate {
 	return _u
 }
 
+// SetDroppedUnauthentic sets the "dropped_unauthentic" field.
+func (_u *TrackUpdate) SetDroppedUnauthentic(v int64) *TrackUpdate {
+	_u.mutation.ResetDroppedUnauthentic()
+	_u.mutation.SetDroppedUnauthentic(v)
+	return _u
+}
+
+// SetNillableDroppedUnauthentic sets the "dropped_unauthentic" field if the given value is not nil.
+func (_u *TrackUpdate) SetNillableDroppedUnauthentic(v *int64) *TrackUpdate {
+	if v != nil {
+		_u.SetDroppedUnauthentic(*v)
+	}
+	return _u
+}
+
+// AddDroppedUnauthentic adds value to the "dropped_unauthentic" field.
+func (_u *TrackUpdate) AddDroppedUnauthentic(v int64) *TrackUpdate {
+	_u.mutation.AddDroppedUnauthentic(v)
+	return _u
+}
+
+// SetDroppedHeld sets the "dropped_held" field.
+func (_u *TrackUpdate) SetDroppedHeld(v int64) *TrackUpdate {
+	_u.mutation.ResetDroppedHeld()
+	_u.mutation.SetDroppedHeld(v)
+	return _u
+}
+
+// SetNillableDroppedHeld sets the "dropped_held" field if the given value is not nil.
+func (_u *TrackUpdate) SetNillableDroppedHeld(v *int64) *TrackUpdate {
+	if v != nil {
+		_u.SetDroppedHeld(*v)
+	}
+	return _u
+}
+
+// AddDroppedHeld adds value to the "dropped_held" field.
+func (_u *TrackUpdate) AddDroppedHeld(v int64) *TrackUpdate {
+	_u.mutation.AddDroppedHeld(v)
+	return _u
+}
+
+// SetDroppedByKernel sets the "dropped_by_kernel" field.
+func (_u *TrackUpdate) SetDroppedByKernel(v int64) *TrackUpdate {
+	_u.mutation.ResetDroppedByKernel()
+	_u.mutation.SetDroppedByKernel(v)
+	return _u
+}
+
+// SetNillableDroppedByKernel sets the "dropped_by_kernel" field if the given value is not nil.
+func (_u *TrackUpdate) SetNillableDroppedByKernel(v *int64) *TrackUpdate {
+	if v != nil {
+		_u.SetDroppedByKernel(*v)
+	}
+	return _u
+}
+
+// AddDroppedByKernel adds value to the "dropped_by_kernel" field.
+func (_u *TrackUpdate) AddDroppedByKernel(v int64) *TrackUpdate {
+	_u.mutation.AddDroppedByKernel(v)
+	return _u
+}
+
+// SetNacked sets the "nacked" field.
+func (_u *TrackUpdate) SetNacked(v int64) *TrackUpdate {
+	_u.mutation.ResetNacked()
+	_u.mutation.SetNacked(v)
+	return _u
+}
+
+// SetNillableNacked sets the "nacked" field if the given value is not nil.
+func (_u *TrackUpdate) SetNillableNacked(v *int64) *TrackUpdate {
+	if v != nil {
+		_u.SetNacked(*v)
+	}
+	return _u
+}
+
+// AddNacked adds value to the "nacked" field.
+func (_u *TrackUpdate) AddNacked(v int64) *TrackUpdate {
+	_u.mutation.AddNacked(v)
+	return _u
+}
+
+// SetRepaired sets the "repaired" field.
+func (_u *TrackUpdate) SetRepaired(v int64) *TrackUpdate {
+	_u.mutation.ResetRepaired()
+	_u.mutation.SetRepaired(v)
+	return _u
+}
+
+// SetNillableRepaired sets the "repaired" field if the given value is not nil.
+func (_u *TrackUpdate) SetNillableRepaired(v *int64) *TrackUpdate {
+	if v != nil {
+		_u.SetRepaired(*v)
+	}
+	return _u
+}
+
+// AddRepaired adds value to the "repaired" field.
+func (_u *TrackUpdate) AddRepaired(v int64) *TrackUpdate {
+	_u.mutation.AddRepaired(v)
+	return _u
+}
+
 // SetJitterMs sets the "jitter_ms" field.
 func (_u *TrackUpdate) SetJitterMs(v float64) *TrackUpdate {
 	_u.mutation.ResetJitterMs()
@@ -514,6 +619,31 @@ func (_u *TrackUpdate) check() error {
 			return &ValidationError{Name: "keyframes_asked", err: fmt.Errorf(`ent: validator failed for field "Track.keyframes_asked": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.DroppedUnauthentic(); ok {
+		if err := track.DroppedUnauthenticValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_unauthentic", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_unauthentic": %w`, err)}
+		}
+	}
+	if v, ok := _u.mutation.DroppedHeld(); ok {
+		if err := track.DroppedHeldValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_held", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_held": %w`, err)}
+		}
+	}
+	if v, ok := _u.mutation.DroppedByKernel(); ok {
+		if err := track.DroppedByKernelValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_by_kernel", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_by_kernel": %w`, err)}
+		}
+	}
+	if v, ok := _u.mutation.Nacked(); ok {
+		if err := track.NackedValidator(v); err != nil {
+			return &ValidationError{Name: "nacked", err: fmt.Errorf(`ent: validator failed for field "Track.nacked": %w`, err)}
+		}
+	}
+	if v, ok := _u.mutation.Repaired(); ok {
+		if err := track.RepairedValidator(v); err != nil {
+			return &ValidationError{Name: "repaired", err: fmt.Errorf(`ent: validator failed for field "Track.repaired": %w`, err)}
+		}
+	}
 	if _u.mutation.TenantCleared() && len(_u.mutation.TenantIDs()) > 0 {
 		return errors.New(`ent: clearing a required unique edge "Track.tenant"`)
 	}
@@ -621,6 +751,36 @@ func (_u *TrackUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.AddedKeyframesAsked(); ok {
 		_spec.AddField(track.FieldKeyframesAsked, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.DroppedUnauthentic(); ok {
+		_spec.SetField(track.FieldDroppedUnauthentic, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedDroppedUnauthentic(); ok {
+		_spec.AddField(track.FieldDroppedUnauthentic, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.DroppedHeld(); ok {
+		_spec.SetField(track.FieldDroppedHeld, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedDroppedHeld(); ok {
+		_spec.AddField(track.FieldDroppedHeld, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.DroppedByKernel(); ok {
+		_spec.SetField(track.FieldDroppedByKernel, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedDroppedByKernel(); ok {
+		_spec.AddField(track.FieldDroppedByKernel, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Nacked(); ok {
+		_spec.SetField(track.FieldNacked, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedNacked(); ok {
+		_spec.AddField(track.FieldNacked, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Repaired(); ok {
+		_spec.SetField(track.FieldRepaired, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedRepaired(); ok {
+		_spec.AddField(track.FieldRepaired, field.TypeInt64, value)
 	}
 	if value, ok := _u.mutation.JitterMs(); ok {
 		_spec.SetField(track.FieldJitterMs, field.TypeFloat64, value)
@@ -975,6 +1135,111 @@ func (_u *TrackUpdateOne) AddKeyframesAsked(v int64) *TrackUpdateOne {
 	return _u
 }
 
+// SetDroppedUnauthentic sets the "dropped_unauthentic" field.
+func (_u *TrackUpdateOne) SetDroppedUnauthentic(v int64) *TrackUpdateOne {
+	_u.mutation.ResetDroppedUnauthentic()
+	_u.mutation.SetDroppedUnauthentic(v)
+	return _u
+}
+
+// SetNillableDroppedUnauthentic sets the "dropped_unauthentic" field if the given value is not nil.
+func (_u *TrackUpdateOne) SetNillableDroppedUnauthentic(v *int64) *TrackUpdateOne {
+	if v != nil {
+		_u.SetDroppedUnauthentic(*v)
+	}
+	return _u
+}
+
+// AddDroppedUnauthentic adds value to the "dropped_unauthentic" field.
+func (_u *TrackUpdateOne) AddDroppedUnauthentic(v int64) *TrackUpdateOne {
+	_u.mutation.AddDroppedUnauthentic(v)
+	return _u
+}
+
+// SetDroppedHeld sets the "dropped_held" field.
+func (_u *TrackUpdateOne) SetDroppedHeld(v int64) *TrackUpdateOne {
+	_u.mutation.ResetDroppedHeld()
+	_u.mutation.SetDroppedHeld(v)
+	return _u
+}
+
+// SetNillableDroppedHeld sets the "dropped_held" field if the given value is not nil.
+func (_u *TrackUpdateOne) SetNillableDroppedHeld(v *int64) *TrackUpdateOne {
+	if v != nil {
+		_u.SetDroppedHeld(*v)
+	}
+	return _u
+}
+
+// AddDroppedHeld adds value to the "dropped_held" field.
+func (_u *TrackUpdateOne) AddDroppedHeld(v int64) *TrackUpdateOne {
+	_u.mutation.AddDroppedHeld(v)
+	return _u
+}
+
+// SetDroppedByKernel sets the "dropped_by_kernel" field.
+func (_u *TrackUpdateOne) SetDroppedByKernel(v int64) *TrackUpdateOne {
+	_u.mutation.ResetDroppedByKernel()
+	_u.mutation.SetDroppedByKernel(v)
+	return _u
+}
+
+// SetNillableDroppedByKernel sets the "dropped_by_kernel" field if the given value is not nil.
+func (_u *TrackUpdateOne) SetNillableDroppedByKernel(v *int64) *TrackUpdateOne {
+	if v != nil {
+		_u.SetDroppedByKernel(*v)
+	}
+	return _u
+}
+
+// AddDroppedByKernel adds value to the "dropped_by_kernel" field.
+func (_u *TrackUpdateOne) AddDroppedByKernel(v int64) *TrackUpdateOne {
+	_u.mutation.AddDroppedByKernel(v)
+	return _u
+}
+
+// SetNacked sets the "nacked" field.
+func (_u *TrackUpdateOne) SetNacked(v int64) *TrackUpdateOne {
+	_u.mutation.ResetNacked()
+	_u.mutation.SetNacked(v)
+	return _u
+}
+
+// SetNillableNacked sets the "nacked" field if the given value is not nil.
+func (_u *TrackUpdateOne) SetNillableNacked(v *int64) *TrackUpdateOne {
+	if v != nil {
+		_u.SetNacked(*v)
+	}
+	return _u
+}
+
+// AddNacked adds value to the "nacked" field.
+func (_u *TrackUpdateOne) AddNacked(v int64) *TrackUpdateOne {
+	_u.mutation.AddNacked(v)
+	return _u
+}
+
+// SetRepaired sets the "repaired" field.
+func (_u *TrackUpdateOne) SetRepaired(v int64) *TrackUpdateOne {
+	_u.mutation.ResetRepaired()
+	_u.mutation.SetRepaired(v)
+	return _u
+}
+
+// SetNillableRepaired sets the "repaired" field if the given value is not nil.
+func (_u *TrackUpdateOne) SetNillableRepaired(v *int64) *TrackUpdateOne {
+	if v != nil {
+		_u.SetRepaired(*v)
+	}
+	return _u
+}
+
+// AddRepaired adds value to the "repaired" field.
+func (_u *TrackUpdateOne) AddRepaired(v int64) *TrackUpdateOne {
+	_u.mutation.AddRepaired(v)
+	return _u
+}
+
 // SetJitterMs sets the "jitter_ms" field.
 func (_u *TrackUpdateOne) SetJitterMs(v float64) *TrackUpdateOne {
 	_u.mutation.ResetJitterMs()
@@ -1158,6 +1423,31 @@ func (_u *TrackUpdateOne) check() error {
 			return &ValidationError{Name: "keyframes_asked", err: fmt.Errorf(`ent: validator failed for field "Track.keyframes_asked": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.DroppedUnauthentic(); ok {
+		if err := track.DroppedUnauthenticValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_unauthentic", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_unauthentic": %w`, err)}
+		}
+	}
+	if v, ok := _u.mutation.DroppedHeld(); ok {
+		if err := track.DroppedHeldValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_held", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_held": %w`, err)}
+		}
+	}
+	if v, ok := _u.mutation.DroppedByKernel(); ok {
+		if err := track.DroppedByKernelValidator(v); err != nil {
+			return &ValidationError{Name: "dropped_by_kernel", err: fmt.Errorf(`ent: validator failed for field "Track.dropped_by_kernel": %w`, err)}
+		}
+	}
+	if v, ok := _u.mutation.Nacked(); ok {
+		if err := track.NackedValidator(v); err != nil {
+			return &ValidationError{Name: "nacked", err: fmt.Errorf(`ent: validator failed for field "Track.nacked": %w`, err)}
+		}
+	}
+	if v, ok := _u.mutation.Repaired(); ok {
+		if err := track.RepairedValidator(v); err != nil {
+			return &ValidationError{Name: "repaired", err: fmt.Errorf(`ent: validator failed for field "Track.repaired": %w`, err)}
+		}
+	}
 	if _u.mutation.TenantCleared() && len(_u.mutation.TenantIDs()) > 0 {
 		return errors.New(`ent: clearing a required unique edge "Track.tenant"`)
 	}
@@ -1282,6 +1572,36 @@ func (_u *TrackUpdateOne) sqlSave(ctx context.Context) (_node *Track, err error)
 	}
 	if value, ok := _u.mutation.AddedKeyframesAsked(); ok {
 		_spec.AddField(track.FieldKeyframesAsked, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.DroppedUnauthentic(); ok {
+		_spec.SetField(track.FieldDroppedUnauthentic, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedDroppedUnauthentic(); ok {
+		_spec.AddField(track.FieldDroppedUnauthentic, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.DroppedHeld(); ok {
+		_spec.SetField(track.FieldDroppedHeld, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedDroppedHeld(); ok {
+		_spec.AddField(track.FieldDroppedHeld, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.DroppedByKernel(); ok {
+		_spec.SetField(track.FieldDroppedByKernel, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedDroppedByKernel(); ok {
+		_spec.AddField(track.FieldDroppedByKernel, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Nacked(); ok {
+		_spec.SetField(track.FieldNacked, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedNacked(); ok {
+		_spec.AddField(track.FieldNacked, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Repaired(); ok {
+		_spec.SetField(track.FieldRepaired, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedRepaired(); ok {
+		_spec.AddField(track.FieldRepaired, field.TypeInt64, value)
 	}
 	if value, ok := _u.mutation.JitterMs(); ok {
 		_spec.SetField(track.FieldJitterMs, field.TypeFloat64, value)

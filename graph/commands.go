@@ -24,8 +24,6 @@ const (
 	maxAtMs       = 7 * 24 * 60 * 60 * 1000
 )
 
-const noSRTP = "SRTP comes with a later release: leave the field out and use plain RTP within a private network"
-
 // commands turns inputs into commands. What a command means is decided behind the ports.
 type commands struct {
 	rec    Recorder
@@ -52,13 +50,10 @@ func (c commands) start(ctx context.Context, in model.StartRecordingInput) (id s
 	if err != nil {
 		return "", err
 	}
-	if in.SrtpCryptoSuite != nil {
-		return "", refuseField(recorder.CodeUnsupported, "srtpCryptoSuite", noSRTP)
-	}
 	cmd := recorder.StartCommand{TenantID: v.TenantID, ExternalSessionID: in.ExternalSessionID, Queue: in.Queue, Agent: in.Agent,
 		CustomerID: deref(in.CustomerID), Client: deref(in.Client), SessionType: deref(in.SessionType), Tags: in.Tags,
 		StartedAt: deref(in.StartedAt), Metadata: jsonOrNothing(in.Metadata), Tracks: in.Tracks, Layout: deref(in.Layout),
-		RTCPMux: deref(in.RtcpMux), Actor: v.actor()}
+		RTCPMux: deref(in.RtcpMux), SRTPSuite: deref(in.SrtpCryptoSuite), Actor: v.actor()}
 	return c.rec.Start(ctx, cmd)
 }
 
@@ -75,8 +70,9 @@ func (c commands) attach(ctx context.Context, in model.AttachTrackInput) (trackI
 	if err != nil {
 		return "", err
 	}
-	if jsonOrNothing(in.SrtpParameters) != nil {
-		return "", refuseField(recorder.CodeUnsupported, "srtpParameters", noSRTP)
+	srtp, err := recorder.ParseSRTPParameters(jsonOrNothing(in.SrtpParameters))
+	if err != nil {
+		return "", refuseField(recorder.CodeInvalidInput, "srtpParameters", "%v", err)
 	}
 	if in.Source.RtpPort < 1 || in.Source.RtpPort > maxPort || deref(in.Source.RtcpPort) < 0 || deref(in.Source.RtcpPort) > maxPort {
 		return "", refuseField(recorder.CodeInvalidInput, "source", "ports must be within 1 and %d", maxPort)
@@ -85,7 +81,7 @@ func (c commands) attach(ctx context.Context, in model.AttachTrackInput) (trackI
 		return "", err
 	}
 	return c.rec.Attach(ctx, recorder.AttachCommand{TenantID: v.TenantID, RecordingID: in.RecordingID, Kind: in.Kind, TrackID: deref(in.TrackID),
-		RTPParameters: in.RtpParameters, ProducerID: deref(in.ProducerID), Actor: v.actor(),
+		RTPParameters: in.RtpParameters, ProducerID: deref(in.ProducerID), SRTP: srtp, Actor: v.actor(),
 		Source: recorder.Source{IP: deref(in.Source.IP), RTPPort: in.Source.RtpPort, RTCPPort: deref(in.Source.RtcpPort)}})
 }
 
@@ -133,6 +129,14 @@ func (c commands) resume(ctx context.Context, id string) error {
 		return err
 	}
 	return c.rec.Resume(ctx, recorder.ResumeCommand{TenantID: v.TenantID, RecordingID: id, Actor: v.actor()})
+}
+
+func (c commands) setLayout(ctx context.Context, in model.SetLayoutInput) error {
+	v, err := viewerOf(ctx)
+	if err != nil {
+		return err
+	}
+	return c.rec.SetLayout(ctx, recorder.LayoutCommand{TenantID: v.TenantID, RecordingID: in.RecordingID, Layout: in.Layout, Actor: v.actor()})
 }
 
 func (c commands) stop(ctx context.Context, id string) error {

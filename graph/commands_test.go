@@ -91,8 +91,8 @@ func TestRefusedBeforeTheService(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{})
 	for _, tc := range []struct{ name, mutation, code, field string }{
-		{"SRTP at start", `startRecording(input:{externalSessionId:"e",queue:"q",agent:"a",tracks:[SCREEN],srtpCryptoSuite:AEAD_AES_256_GCM})`, "UNSUPPORTED", "input.srtpCryptoSuite"},
-		{"SRTP at attach", `attachTrack(input:{recordingId:"REC",kind:SCREEN,rtpParameters:{},source:{rtpPort:5},srtpParameters:{keyBase64:"x"}})`, "UNSUPPORTED", "input.srtpParameters"},
+		{"SRTP of no suite", `attachTrack(input:{recordingId:"REC",kind:SCREEN,rtpParameters:{},source:{rtpPort:5},srtpParameters:{cryptoSuite:"NULL",keyBase64:"x"}})`, "INVALID_INPUT", "input.srtpParameters"},
+		{"SRTP of a short key", `attachTrack(input:{recordingId:"REC",kind:SCREEN,rtpParameters:{},source:{rtpPort:5},srtpParameters:{cryptoSuite:"AEAD_AES_128_GCM",keyBase64:"eA=="}})`, "INVALID_INPUT", "input.srtpParameters"},
 		{"port 0", `attachTrack(input:{recordingId:"REC",kind:SCREEN,rtpParameters:{},source:{rtpPort:0}})`, "INVALID_INPUT", "input.source"},
 		{"port too high", `attachTrack(input:{recordingId:"REC",kind:SCREEN,rtpParameters:{},source:{rtpPort:5,rtcpPort:65536}})`, "INVALID_INPUT", "input.source"},
 		{"auto resume", `pauseRecording(input:{recordingId:"REC",reason:PAYMENT,autoResumeAfterSeconds:0})`, "INVALID_INPUT", "input.autoResumeAfterSeconds"},
@@ -125,6 +125,30 @@ func TestRefusedBeforeTheService(t *testing.T) {
 	})
 }
 
+// TestSRTP: the suite reaches the service, the SFU's key does, and the recorder's own is shown to whoever may wire an SFU.
+func TestSRTP(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{})
+	own := recorder.SRTPParameters{Suite: recorder.AEADAES128GCM, Key: []byte("0123456789012345678901234567")}
+	h.rec.mu.Lock()
+	h.rec.startID = h.a.recording
+	h.rec.live = map[string]recorder.LiveStatus{h.a.tenant + "/" + h.a.recording: {Capture: recorder.Recording,
+		Tracks: []recorder.TrackRow{{ID: h.a.track, Kind: recorder.Screen, SRTP: own, Endpoint: recorder.Endpoint{IP: "192.0.2.9", RTPPort: 40000}}}}}
+	h.rec.mu.Unlock()
+	a := h.must("a-SERVICE", `mutation{startRecording(input:{externalSessionId:"e",queue:"q",agent:"a",tracks:[SCREEN],srtpCryptoSuite:AEAD_AES_128_GCM}){
+		recording{tracks{ingest{rtpPort srtpParameters}}} userErrors{message}}}`, nil)
+	if got := a.at("startRecording", "recording", "tracks", 0, "ingest", "srtpParameters", "keyBase64"); got != "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nw==" {
+		t.Errorf("connect() would get %v: %s", got, a.raw)
+	}
+	h.must("a-SERVICE", `mutation($id:ID!){attachTrack(input:{recordingId:$id,kind:SCREEN,rtpParameters:{},source:{rtpPort:5},
+		srtpParameters:{cryptoSuite:"AEAD_AES_128_GCM",keyBase64:"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nw=="}}){userErrors{message}}}`, map[string]any{"id": h.a.recording})
+	h.rec.mu.Lock()
+	defer h.rec.mu.Unlock()
+	if len(h.rec.started) != 1 || h.rec.started[0].SRTPSuite != recorder.AEADAES128GCM || len(h.rec.attach) != 1 || !h.rec.attach[0].SRTP.Equal(own) {
+		t.Errorf("started %+v, attached %+v", h.rec.started, h.rec.attach)
+	}
+}
+
 func TestCommandsOfARecording(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{})
@@ -138,6 +162,7 @@ func TestCommandsOfARecording(t *testing.T) {
 		pauseRecording(input:{recordingId:$id,reason:PAYMENT,autoResumeAfterSeconds:60}){recording{id} userErrors{message}}
 		resumeRecording(input:{recordingId:$id}){recording{id} userErrors{message}}
 		detachTrack(input:{recordingId:$id,kind:SCREEN}){track{id} userErrors{message}}
+		setLayout(input:{recordingId:$id,layout:PICTURE_IN_PICTURE}){recording{id} userErrors{message}}
 		stopRecording(input:{recordingId:$id}){recording{id} userErrors{message}}
 		grantPlayback(input:{recordingId:$id,ttlSeconds:30,purpose:"case 7"}){grant{videoUrl waveformUrl expiresAt refreshAfter} userErrors{message}}
 		createBookmark(input:{recordingId:$id,atMs:2000,toMs:3000,label:"here",color:"red"}){bookmark{id atMs toMs label color author} userErrors{message}}
@@ -145,7 +170,7 @@ func TestCommandsOfARecording(t *testing.T) {
 	if strings.Contains(a.raw, "message") || a.at("attachTrack", "track", "id") != h.a.track || a.at("detachTrack", "track", "id") != h.a.track {
 		t.Fatal(a.raw)
 	}
-	if got := strings.Join(h.rec.calls, ","); strings.Count(got, h.a.tenant+" "+h.a.recording) != 5 || !strings.HasPrefix(got, "attach ") {
+	if got := strings.Join(h.rec.calls, ","); strings.Count(got, h.a.tenant+" "+h.a.recording) != 6 || !strings.HasPrefix(got, "attach ") || !strings.Contains(got, "layout PICTURE_IN_PICTURE "+h.a.tenant) {
 		t.Errorf("calls %s", got)
 	}
 	if c := h.rec.attach[0]; c.Source != (recorder.Source{IP: "192.0.2.1", RTPPort: 5000, RTCPPort: 5001}) || c.ProducerID != "pr" {

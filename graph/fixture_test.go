@@ -320,6 +320,10 @@ func (f *fakeRecorder) Resume(_ context.Context, c recorder.ResumeCommand) error
 	return f.note("resume", c.TenantID, c.RecordingID)
 }
 
+func (f *fakeRecorder) SetLayout(_ context.Context, c recorder.LayoutCommand) error {
+	return f.note("layout "+string(c.Layout), c.TenantID, c.RecordingID)
+}
+
 func (f *fakeRecorder) Stop(_ context.Context, c recorder.StopCommand) error {
 	return f.note("stop", c.TenantID, c.RecordingID)
 }

@@ -15,6 +15,7 @@ type Recorder interface {
 	Detach(ctx context.Context, c recorder.DetachCommand) error
 	Pause(ctx context.Context, c recorder.PauseCommand) error
 	Resume(ctx context.Context, c recorder.ResumeCommand) error
+	SetLayout(ctx context.Context, c recorder.LayoutCommand) error
 	Stop(ctx context.Context, c recorder.StopCommand) error
 	// Live tells what only the recorder that captures a recording knows; ok is false anywhere else.
 	Live(tenantID, recordingID string) (status recorder.LiveStatus, ok bool)

@@ -417,6 +417,8 @@ func overlay(row *ent.Track, live []recorder.TrackRow) *ent.Track {
 	out.Packets, out.Bytes, out.Lost = int64(s.Packets), int64(s.Bytes), int64(s.Lost)
 	out.Duplicates, out.Reordered = int64(s.Duplicates), int64(s.Reordered)
 	out.DroppedForeign, out.DroppedMalformed = int64(s.DroppedForeign), int64(s.DroppedMalformed)
+	out.DroppedUnauthentic, out.DroppedHeld, out.DroppedByKernel = int64(s.DroppedUnauthentic), int64(s.DroppedHeld), int64(s.DroppedByKernel)
+	out.Nacked, out.Repaired = int64(s.Nacked), int64(s.Repaired)
 	out.Keyframes, out.KeyframesAsked, out.JitterMs = int64(s.Keyframes), int64(s.KeyframesAsked), s.JitterMs
 	out.FirstPacketAt, out.LastPacketAt = instant(s.FirstPacketAt), instant(s.LastPacketAt)
 	return &out
@@ -594,16 +596,31 @@ func failureOf(rec *ent.Recording) *model.Failure {
 	return &model.Failure{Code: rec.FailureCode, Message: rec.FailureText}
 }
 
-func ingestOf(t *ent.Track) *model.Ingest {
+// ingest is where a track is sent to. The SRTP key is known to the recorder that captures it alone.
+func (r reads) ingest(t *ent.Track) (*model.Ingest, error) {
 	if t.EndpointRtpPort == 0 {
-		return nil
+		return nil, nil
 	}
-	return &model.Ingest{IP: t.EndpointIP, RtpPort: t.EndpointRtpPort, RtcpPort: positive(t.EndpointRtcpPort)}
+	out := &model.Ingest{IP: t.EndpointIP, RtpPort: t.EndpointRtpPort, RtcpPort: positive(t.EndpointRtcpPort)}
+	status, _ := r.live(t.TenantID, t.RecordingID)
+	for _, row := range status.Tracks {
+		if row.ID != t.ID || row.SRTP.Plain() {
+			continue
+		}
+		raw, err := json.Marshal(row.SRTP)
+		if err != nil {
+			return nil, fmt.Errorf("graph: encode srtpParameters: %w", err)
+		}
+		out.SrtpParameters = raw
+	}
+	return out, nil
 }
 
 func statsOf(t *ent.Track) *model.TrackStats {
 	return &model.TrackStats{Packets: float64(t.Packets), Bytes: float64(t.Bytes), Lost: float64(t.Lost), Duplicates: float64(t.Duplicates),
 		Reordered: float64(t.Reordered), DroppedForeign: float64(t.DroppedForeign), DroppedMalformed: float64(t.DroppedMalformed),
+		DroppedUnauthentic: float64(t.DroppedUnauthentic), DroppedHeld: float64(t.DroppedHeld), DroppedByKernel: float64(t.DroppedByKernel),
+		Nacked: float64(t.Nacked), Repaired: float64(t.Repaired),
 		Keyframes: float64(t.Keyframes), KeyframesAsked: float64(t.KeyframesAsked), JitterMs: t.JitterMs,
 		FirstPacketAt: t.FirstPacketAt, LastPacketAt: t.LastPacketAt}
 }

@@ -174,7 +174,7 @@ func (r *trackResolver) Codec(ctx context.Context, obj *ent.Track) (*string, err
 }
 
 func (r *trackResolver) Ingest(ctx context.Context, obj *ent.Track) (*model.Ingest, error) {
-	return ingestOf(obj), nil
+	return r.reads.ingest(obj)
 }
 
 func (r *trackResolver) Stats(ctx context.Context, obj *ent.Track) (*model.TrackStats, error) {

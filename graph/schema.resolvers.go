@@ -46,6 +46,12 @@ func (r *mutationResolver) ResumeRecording(ctx context.Context, input model.Resu
 	return &model.ResumeRecordingPayload{Recording: rec, UserErrors: errs}, err
 }
 
+func (r *mutationResolver) SetLayout(ctx context.Context, input model.SetLayoutInput) (*model.SetLayoutPayload, error) {
+	err := r.cmd.setLayout(ctx, input)
+	rec, errs, err := r.cmd.outcome(ctx, input.RecordingID, err)
+	return &model.SetLayoutPayload{Recording: rec, UserErrors: errs}, err
+}
+
 func (r *mutationResolver) StopRecording(ctx context.Context, input model.StopRecordingInput) (*model.StopRecordingPayload, error) {
 	err := r.cmd.stop(ctx, input.RecordingID)
 	rec, errs, err := r.cmd.outcome(ctx, input.RecordingID, err)

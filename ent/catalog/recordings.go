@@ -366,6 +366,11 @@ type trackSetter[B any] interface {
 	SetDroppedMalformed(int64) B
 	SetKeyframes(int64) B
 	SetKeyframesAsked(int64) B
+	SetDroppedUnauthentic(int64) B
+	SetDroppedHeld(int64) B
+	SetDroppedByKernel(int64) B
+	SetNacked(int64) B
+	SetRepaired(int64) B
 	SetJitterMs(float64) B
 	SetNillableFirstPacketAt(*time.Time) B
 	SetNillableLastPacketAt(*time.Time) B
@@ -381,6 +386,8 @@ func setTrack[B trackSetter[B]](b B, t recorder.TrackRow) B {
 		SetSsrc(s.SSRC).SetPackets(count(s.Packets)).SetBytes(count(s.Bytes)).SetRtcpPackets(count(s.RTCPPackets)).SetLost(count(s.Lost)).
 		SetDuplicates(count(s.Duplicates)).SetReordered(count(s.Reordered)).SetDroppedForeign(count(s.DroppedForeign)).
 		SetDroppedMalformed(count(s.DroppedMalformed)).SetKeyframes(count(s.Keyframes)).SetKeyframesAsked(count(s.KeyframesAsked)).
+		SetDroppedUnauthentic(count(s.DroppedUnauthentic)).SetDroppedHeld(count(s.DroppedHeld)).SetDroppedByKernel(count(s.DroppedByKernel)).
+		SetNacked(count(s.Nacked)).SetRepaired(count(s.Repaired)).
 		SetJitterMs(s.JitterMs).SetNillableFirstPacketAt(instant(s.FirstPacketAt)).SetNillableLastPacketAt(instant(s.LastPacketAt))
 }
 
@@ -409,5 +416,6 @@ func trackRowOf(t *ent.Track) recorder.TrackRow {
 		Stats: recorder.NetStats{Packets: n(t.Packets), Bytes: n(t.Bytes), RTCPPackets: n(t.RtcpPackets), Lost: n(t.Lost), Duplicates: n(t.Duplicates),
 			Reordered: n(t.Reordered), DroppedForeign: n(t.DroppedForeign), DroppedMalformed: n(t.DroppedMalformed), Keyframes: n(t.Keyframes),
 			KeyframesAsked: n(t.KeyframesAsked), FirstPacketAt: moment(t.FirstPacketAt), LastPacketAt: moment(t.LastPacketAt),
+			DroppedUnauthentic: n(t.DroppedUnauthentic), DroppedHeld: n(t.DroppedHeld), DroppedByKernel: n(t.DroppedByKernel), Nacked: n(t.Nacked), Repaired: n(t.Repaired),
 			JitterMs: t.JitterMs, SSRC: t.Ssrc}}
 }

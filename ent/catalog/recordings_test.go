@@ -163,7 +163,7 @@ func TestProfile(t *testing.T) {
 		// Every field differs from the default, so that none can be forgotten.
 		other := recorder.Profile{Layout: recorder.PictureInPicture, Resolution: recorder.Fit1080p, FPS: 15, WaveformBurnIn: true,
 			AudioMode: recorder.SplitStereo, AbsentWebcam: recorder.WebcamScreenAlone, Passthrough: true, MaxVideoKbps: 900, PipWidth: 320,
-			PipMargin: 0, SegmentSeconds: 20, AutoResumeSec: 90, KeyframeScreen: 0, KeyframeWebcam: 0}
+			PipMargin: 0, SegmentSeconds: 20, AutoResumeSec: 90, KeyframeScreen: 0, KeyframeWebcam: 0, ReconnectSec: 77}
 		a, b := reflect.ValueOf(other), reflect.ValueOf(recorder.DefaultProfile())
 		for i := range a.NumField() {
 			if a.Field(i).Equal(b.Field(i)) {
@@ -286,7 +286,8 @@ func TestSaveTrack(t *testing.T) {
 		tr.Endpoint = recorder.Endpoint{IP: "203.0.113.9", RTPPort: 40000, RTCPPort: 40001}
 		at := time.Date(2026, 11, 20, 4, 0, 0, 1000, time.UTC)
 		tr.Stats = recorder.NetStats{Packets: 1, Bytes: 2, RTCPPackets: 3, Lost: 4, Duplicates: 5, Reordered: 6, DroppedForeign: 7, DroppedMalformed: 8,
-			Keyframes: 9, KeyframesAsked: 10, FirstPacketAt: at, LastPacketAt: at.Add(time.Second), JitterMs: 1.5, SSRC: 0xfffffffe}
+			Keyframes: 9, KeyframesAsked: 10, FirstPacketAt: at, LastPacketAt: at.Add(time.Second), JitterMs: 1.5, SSRC: 0xfffffffe,
+			DroppedUnauthentic: 11, DroppedHeld: 12, DroppedByKernel: 13, Nacked: 14, Repaired: 15}
 		if err := c.SaveTrack(t.Context(), tenant, row.ID, tr); err != nil {
 			t.Fatal(err)
 		}

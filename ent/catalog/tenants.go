@@ -255,7 +255,7 @@ func profileOf(q *ent.Queue) recorder.Profile {
 	return recorder.Profile{Layout: q.Layout, Resolution: q.Resolution, FPS: q.Fps, WaveformBurnIn: q.WaveformBurnIn,
 		AudioMode: q.AudioMode, AbsentWebcam: q.AbsentWebcam, Passthrough: q.Passthrough, MaxVideoKbps: q.MaxVideoKbps,
 		PipWidth: q.PipWidth, PipMargin: q.PipMargin, SegmentSeconds: q.SegmentSeconds, AutoResumeSec: q.AutoResumeSeconds,
-		KeyframeScreen: q.KeyframeScreenSeconds, KeyframeWebcam: q.KeyframeWebcamSeconds}
+		KeyframeScreen: q.KeyframeScreenSeconds, KeyframeWebcam: q.KeyframeWebcamSeconds, ReconnectSec: q.ReconnectSeconds}
 }
 
 // profileSetter is what creating and changing a queue have in common.
@@ -274,13 +274,14 @@ type profileSetter[B any] interface {
 	SetAutoResumeSeconds(int) B
 	SetKeyframeScreenSeconds(int) B
 	SetKeyframeWebcamSeconds(int) B
+	SetReconnectSeconds(int) B
 }
 
 func setProfile[B profileSetter[B]](b B, p recorder.Profile) B {
 	return b.SetLayout(p.Layout).SetResolution(p.Resolution).SetFps(p.FPS).SetWaveformBurnIn(p.WaveformBurnIn).
 		SetAudioMode(p.AudioMode).SetAbsentWebcam(p.AbsentWebcam).SetPassthrough(p.Passthrough).SetMaxVideoKbps(p.MaxVideoKbps).
 		SetPipWidth(p.PipWidth).SetPipMargin(p.PipMargin).SetSegmentSeconds(p.SegmentSeconds).SetAutoResumeSeconds(p.AutoResumeSec).
-		SetKeyframeScreenSeconds(p.KeyframeScreen).SetKeyframeWebcamSeconds(p.KeyframeWebcam)
+		SetKeyframeScreenSeconds(p.KeyframeScreen).SetKeyframeWebcamSeconds(p.KeyframeWebcam).SetReconnectSeconds(int(p.Reconnect() / time.Second))
 }
 
 func mapped[A, B any](in []A, f func(A) B) []B {

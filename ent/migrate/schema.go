@@ -435,6 +435,7 @@ var (
 		{Name: "auto_resume_seconds", Type: field.TypeInt, Default: 0},
 		{Name: "keyframe_screen_seconds", Type: field.TypeInt, Default: 120},
 		{Name: "keyframe_webcam_seconds", Type: field.TypeInt, Default: 60},
+		{Name: "reconnect_seconds", Type: field.TypeInt, Default: 300},
 		{Name: "tenant_id", Type: field.TypeString, Size: 64},
 	}
 	// QueuesTable holds the schema information for the "queues" table.
@@ -445,7 +446,7 @@ var (
 		ForeignKeys: []*schema.ForeignKey{
 			{
 				Symbol:     "queues_tenants_tenant",
-				Columns:    []*schema.Column{QueuesColumns[17]},
+				Columns:    []*schema.Column{QueuesColumns[18]},
 				RefColumns: []*schema.Column{TenantsColumns[0]},
 				OnDelete:   schema.NoAction,
 			},
@@ -454,7 +455,7 @@ var (
 			{
 				Name:    "queue_tenant_id_name",
 				Unique:  true,
-				Columns: []*schema.Column{QueuesColumns[17], QueuesColumns[1]},
+				Columns: []*schema.Column{QueuesColumns[18], QueuesColumns[1]},
 			},
 		},
 	}
@@ -837,6 +838,11 @@ var (
 		{Name: "dropped_malformed", Type: field.TypeInt64, Default: 0},
 		{Name: "keyframes", Type: field.TypeInt64, Default: 0},
 		{Name: "keyframes_asked", Type: field.TypeInt64, Default: 0},
+		{Name: "dropped_unauthentic", Type: field.TypeInt64, Default: 0},
+		{Name: "dropped_held", Type: field.TypeInt64, Default: 0},
+		{Name: "dropped_by_kernel", Type: field.TypeInt64, Default: 0},
+		{Name: "nacked", Type: field.TypeInt64, Default: 0},
+		{Name: "repaired", Type: field.TypeInt64, Default: 0},
 		{Name: "jitter_ms", Type: field.TypeFloat64, Default: 0},
 		{Name: "first_packet_at", Type: field.TypeTime, Nullable: true},
 		{Name: "last_packet_at", Type: field.TypeTime, Nullable: true},
@@ -851,13 +857,13 @@ var (
 		ForeignKeys: []*schema.ForeignKey{
 			{
 				Symbol:     "tracks_recordings_tracks",
-				Columns:    []*schema.Column{TracksColumns[21]},
+				Columns:    []*schema.Column{TracksColumns[26]},
 				RefColumns: []*schema.Column{RecordingsColumns[0]},
 				OnDelete:   schema.NoAction,
 			},
 			{
 				Symbol:     "tracks_tenants_tenant",
-				Columns:    []*schema.Column{TracksColumns[22]},
+				Columns:    []*schema.Column{TracksColumns[27]},
 				RefColumns: []*schema.Column{TenantsColumns[0]},
 				OnDelete:   schema.NoAction,
 			},
@@ -866,12 +872,12 @@ var (
 			{
 				Name:    "track_tenant_id_recording_id_kind",
 				Unique:  false,
-				Columns: []*schema.Column{TracksColumns[22], TracksColumns[21], TracksColumns[1]},
+				Columns: []*schema.Column{TracksColumns[27], TracksColumns[26], TracksColumns[1]},
 			},
 			{
 				Name:    "track_recording_id",
 				Unique:  false,
-				Columns: []*schema.Column{TracksColumns[21]},
+				Columns: []*schema.Column{TracksColumns[26]},
 			},
 		},
 	}

@@ -51,6 +51,8 @@ const (
 	FieldKeyframeScreenSeconds = "keyframe_screen_seconds"
 	// FieldKeyframeWebcamSeconds holds the string denoting the keyframe_webcam_seconds field in the database.
 	FieldKeyframeWebcamSeconds = "keyframe_webcam_seconds"
+	// FieldReconnectSeconds holds the string denoting the reconnect_seconds field in the database.
+	FieldReconnectSeconds = "reconnect_seconds"
 	// EdgeTenant holds the string denoting the tenant edge name in mutations.
 	EdgeTenant = "tenant"
 	// Table holds the table name of the queue in the database.
@@ -84,6 +86,7 @@ var Columns = []string{
 	FieldAutoResumeSeconds,
 	FieldKeyframeScreenSeconds,
 	FieldKeyframeWebcamSeconds,
+	FieldReconnectSeconds,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -146,6 +149,10 @@ var (
 	DefaultKeyframeWebcamSeconds int
 	// KeyframeWebcamSecondsValidator is a validator for the "keyframe_webcam_seconds" field. It is called by the builders before save.
 	KeyframeWebcamSecondsValidator func(int) error
+	// DefaultReconnectSeconds holds the default value on creation for the "reconnect_seconds" field.
+	DefaultReconnectSeconds int
+	// ReconnectSecondsValidator is a validator for the "reconnect_seconds" field. It is called by the builders before save.
+	ReconnectSecondsValidator func(int) error
 	// DefaultID holds the default value on creation for the "id" field.
 	DefaultID func() string
 	// IDValidator is a validator for the "id" field. It is called by the builders before save.
@@ -291,6 +298,11 @@ func ByKeyframeScreenSeconds(opts ...sql.OrderTermOption) OrderOption {
 // ByKeyframeWebcamSeconds orders the results by the keyframe_webcam_seconds field.
 func ByKeyframeWebcamSeconds(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldKeyframeWebcamSeconds, opts...).ToFunc()
+}
+
+// ByReconnectSeconds orders the results by the reconnect_seconds field.
+func ByReconnectSeconds(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldReconnectSeconds, opts...).ToFunc()
 }
 
 // ByTenantField orders the results by tenant field.

@@ -131,6 +131,11 @@ func KeyframeWebcamSeconds(v int) predicate.Queue {
 	return predicate.Queue(sql.FieldEQ(FieldKeyframeWebcamSeconds, v))
 }
 
+// ReconnectSeconds applies equality check predicate on the "reconnect_seconds" field. It's identical to ReconnectSecondsEQ.
+func ReconnectSeconds(v int) predicate.Queue {
+	return predicate.Queue(sql.FieldEQ(FieldReconnectSeconds, v))
+}
+
 // TenantIDEQ applies the EQ predicate on the "tenant_id" field.
 func TenantIDEQ(v string) predicate.Queue {
 	return predicate.Queue(sql.FieldEQ(FieldTenantID, v))
@@ -759,6 +764,46 @@ func KeyframeWebcamSecondsLT(v int) predicate.Queue {
 // KeyframeWebcamSecondsLTE applies the LTE predicate on the "keyframe_webcam_seconds" field.
 func KeyframeWebcamSecondsLTE(v int) predicate.Queue {
 	return predicate.Queue(sql.FieldLTE(FieldKeyframeWebcamSeconds, v))
+}
+
+// ReconnectSecondsEQ applies the EQ predicate on the "reconnect_seconds" field.
+func ReconnectSecondsEQ(v int) predicate.Queue {
+	return predicate.Queue(sql.FieldEQ(FieldReconnectSeconds, v))
+}
+
+// ReconnectSecondsNEQ applies the NEQ predicate on the "reconnect_seconds" field.
+func ReconnectSecondsNEQ(v int) predicate.Queue {
+	return predicate.Queue(sql.FieldNEQ(FieldReconnectSeconds, v))
+}
+
+// ReconnectSecondsIn applies the In predicate on the "reconnect_seconds" field.
+func ReconnectSecondsIn(vs ...int) predicate.Queue {
+	return predicate.Queue(sql.FieldIn(FieldReconnectSeconds, vs...))
+}
+
+// ReconnectSecondsNotIn applies the NotIn predicate on the "reconnect_seconds" field.
+func ReconnectSecondsNotIn(vs ...int) predicate.Queue {
+	return predicate.Queue(sql.FieldNotIn(FieldReconnectSeconds, vs...))
+}
+
+// ReconnectSecondsGT applies the GT predicate on the "reconnect_seconds" field.
+func ReconnectSecondsGT(v int) predicate.Queue {
+	return predicate.Queue(sql.FieldGT(FieldReconnectSeconds, v))
+}
+
+// ReconnectSecondsGTE applies the GTE predicate on the "reconnect_seconds" field.
+func ReconnectSecondsGTE(v int) predicate.Queue {
+	return predicate.Queue(sql.FieldGTE(FieldReconnectSeconds, v))
+}
+
+// ReconnectSecondsLT applies the LT predicate on the "reconnect_seconds" field.
+func ReconnectSecondsLT(v int) predicate.Queue {
+	return predicate.Queue(sql.FieldLT(FieldReconnectSeconds, v))
+}
+
+// ReconnectSecondsLTE applies the LTE predicate on the "reconnect_seconds" field.
+func ReconnectSecondsLTE(v int) predicate.Queue {
+	return predicate.Queue(sql.FieldLTE(FieldReconnectSeconds, v))
 }
 
 // HasTenant applies the HasEdge predicate on the "tenant" edge.

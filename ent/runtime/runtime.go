@@ -965,6 +965,12 @@ func init() {
 	queue.DefaultKeyframeWebcamSeconds = queueDescKeyframeWebcamSeconds.Default.(int)
 	// queue.KeyframeWebcamSecondsValidator is a validator for the "keyframe_webcam_seconds" field. It is called by the builders before save.
 	queue.KeyframeWebcamSecondsValidator = queueDescKeyframeWebcamSeconds.Validators[0].(func(int) error)
+	// queueDescReconnectSeconds is the schema descriptor for reconnect_seconds field.
+	queueDescReconnectSeconds := queueFields[16].Descriptor()
+	// queue.DefaultReconnectSeconds holds the default value on creation for the reconnect_seconds field.
+	queue.DefaultReconnectSeconds = queueDescReconnectSeconds.Default.(int)
+	// queue.ReconnectSecondsValidator is a validator for the "reconnect_seconds" field. It is called by the builders before save.
+	queue.ReconnectSecondsValidator = queueDescReconnectSeconds.Validators[0].(func(int) error)
 	// queueDescID is the schema descriptor for id field.
 	queueDescID := queueMixinFields0[0].Descriptor()
 	// queue.DefaultID holds the default value on creation for the id field.
@@ -1744,8 +1750,38 @@ func init() {
 	track.DefaultKeyframesAsked = trackDescKeyframesAsked.Default.(int64)
 	// track.KeyframesAskedValidator is a validator for the "keyframes_asked" field. It is called by the builders before save.
 	track.KeyframesAskedValidator = trackDescKeyframesAsked.Validators[0].(func(int64) error)
+	// trackDescDroppedUnauthentic is the schema descriptor for dropped_unauthentic field.
+	trackDescDroppedUnauthentic := trackFields[18].Descriptor()
+	// track.DefaultDroppedUnauthentic holds the default value on creation for the dropped_unauthentic field.
+	track.DefaultDroppedUnauthentic = trackDescDroppedUnauthentic.Default.(int64)
+	// track.DroppedUnauthenticValidator is a validator for the "dropped_unauthentic" field. It is called by the builders before save.
+	track.DroppedUnauthenticValidator = trackDescDroppedUnauthentic.Validators[0].(func(int64) error)
+	// trackDescDroppedHeld is the schema descriptor for dropped_held field.
+	trackDescDroppedHeld := trackFields[19].Descriptor()
+	// track.DefaultDroppedHeld holds the default value on creation for the dropped_held field.
+	track.DefaultDroppedHeld = trackDescDroppedHeld.Default.(int64)
+	// track.DroppedHeldValidator is a validator for the "dropped_held" field. It is called by the builders before save.
+	track.DroppedHeldValidator = trackDescDroppedHeld.Validators[0].(func(int64) error)
+	// trackDescDroppedByKernel is the schema descriptor for dropped_by_kernel field.
+	trackDescDroppedByKernel := trackFields[20].Descriptor()
+	// track.DefaultDroppedByKernel holds the default value on creation for the dropped_by_kernel field.
+	track.DefaultDroppedByKernel = trackDescDroppedByKernel.Default.(int64)
+	// track.DroppedByKernelValidator is a validator for the "dropped_by_kernel" field. It is called by the builders before save.
+	track.DroppedByKernelValidator = trackDescDroppedByKernel.Validators[0].(func(int64) error)
+	// trackDescNacked is the schema descriptor for nacked field.
+	trackDescNacked := trackFields[21].Descriptor()
+	// track.DefaultNacked holds the default value on creation for the nacked field.
+	track.DefaultNacked = trackDescNacked.Default.(int64)
+	// track.NackedValidator is a validator for the "nacked" field. It is called by the builders before save.
+	track.NackedValidator = trackDescNacked.Validators[0].(func(int64) error)
+	// trackDescRepaired is the schema descriptor for repaired field.
+	trackDescRepaired := trackFields[22].Descriptor()
+	// track.DefaultRepaired holds the default value on creation for the repaired field.
+	track.DefaultRepaired = trackDescRepaired.Default.(int64)
+	// track.RepairedValidator is a validator for the "repaired" field. It is called by the builders before save.
+	track.RepairedValidator = trackDescRepaired.Validators[0].(func(int64) error)
 	// trackDescJitterMs is the schema descriptor for jitter_ms field.
-	trackDescJitterMs := trackFields[18].Descriptor()
+	trackDescJitterMs := trackFields[23].Descriptor()
 	// track.DefaultJitterMs holds the default value on creation for the jitter_ms field.
 	track.DefaultJitterMs = trackDescJitterMs.Default.(float64)
 	// trackDescID is the schema descriptor for id field.

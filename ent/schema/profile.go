@@ -25,5 +25,6 @@ func profileFields() []ent.Field {
 		field.Int("auto_resume_seconds").NonNegative().Default(d.AutoResumeSec),
 		field.Int("keyframe_screen_seconds").NonNegative().Default(d.KeyframeScreen),
 		field.Int("keyframe_webcam_seconds").NonNegative().Default(d.KeyframeWebcam),
+		field.Int("reconnect_seconds").Positive().Default(d.ReconnectSec),
 	}
 }

@@ -175,6 +175,7 @@ func (Track) Fields() []ent.Field {
 		field.Uint32("ssrc").Default(0),
 		count("packets"), count("bytes"), count("rtcp_packets"), count("lost"), count("duplicates"), count("reordered"),
 		count("dropped_foreign"), count("dropped_malformed"), count("keyframes"), count("keyframes_asked"),
+		count("dropped_unauthentic"), count("dropped_held"), count("dropped_by_kernel"), count("nacked"), count("repaired"),
 		field.Float("jitter_ms").Default(0),
 		field.Time("first_packet_at").Optional().Nillable(),
 		field.Time("last_packet_at").Optional().Nillable(),

@@ -54,6 +54,16 @@ const (
 	FieldKeyframes = "keyframes"
 	// FieldKeyframesAsked holds the string denoting the keyframes_asked field in the database.
 	FieldKeyframesAsked = "keyframes_asked"
+	// FieldDroppedUnauthentic holds the string denoting the dropped_unauthentic field in the database.
+	FieldDroppedUnauthentic = "dropped_unauthentic"
+	// FieldDroppedHeld holds the string denoting the dropped_held field in the database.
+	FieldDroppedHeld = "dropped_held"
+	// FieldDroppedByKernel holds the string denoting the dropped_by_kernel field in the database.
+	FieldDroppedByKernel = "dropped_by_kernel"
+	// FieldNacked holds the string denoting the nacked field in the database.
+	FieldNacked = "nacked"
+	// FieldRepaired holds the string denoting the repaired field in the database.
+	FieldRepaired = "repaired"
 	// FieldJitterMs holds the string denoting the jitter_ms field in the database.
 	FieldJitterMs = "jitter_ms"
 	// FieldFirstPacketAt holds the string denoting the first_packet_at field in the database.
@@ -104,6 +114,11 @@ var Columns = []string{
 	FieldDroppedMalformed,
 	FieldKeyframes,
 	FieldKeyframesAsked,
+	FieldDroppedUnauthentic,
+	FieldDroppedHeld,
+	FieldDroppedByKernel,
+	FieldNacked,
+	FieldRepaired,
 	FieldJitterMs,
 	FieldFirstPacketAt,
 	FieldLastPacketAt,
@@ -189,6 +204,26 @@ var (
 	DefaultKeyframesAsked int64
 	// KeyframesAskedValidator is a validator for the "keyframes_asked" field. It is called by the builders before save.
 	KeyframesAskedValidator func(int64) error
+	// DefaultDroppedUnauthentic holds the default value on creation for the "dropped_unauthentic" field.
+	DefaultDroppedUnauthentic int64
+	// DroppedUnauthenticValidator is a validator for the "dropped_unauthentic" field. It is called by the builders before save.
+	DroppedUnauthenticValidator func(int64) error
+	// DefaultDroppedHeld holds the default value on creation for the "dropped_held" field.
+	DefaultDroppedHeld int64
+	// DroppedHeldValidator is a validator for the "dropped_held" field. It is called by the builders before save.
+	DroppedHeldValidator func(int64) error
+	// DefaultDroppedByKernel holds the default value on creation for the "dropped_by_kernel" field.
+	DefaultDroppedByKernel int64
+	// DroppedByKernelValidator is a validator for the "dropped_by_kernel" field. It is called by the builders before save.
+	DroppedByKernelValidator func(int64) error
+	// DefaultNacked holds the default value on creation for the "nacked" field.
+	DefaultNacked int64
+	// NackedValidator is a validator for the "nacked" field. It is called by the builders before save.
+	NackedValidator func(int64) error
+	// DefaultRepaired holds the default value on creation for the "repaired" field.
+	DefaultRepaired int64
+	// RepairedValidator is a validator for the "repaired" field. It is called by the builders before save.
+	RepairedValidator func(int64) error
 	// DefaultJitterMs holds the default value on creation for the "jitter_ms" field.
 	DefaultJitterMs float64
 	// DefaultID holds the default value on creation for the "id" field.
@@ -320,6 +355,31 @@ func ByKeyframes(opts ...sql.OrderTermOption) OrderOption {
 // ByKeyframesAsked orders the results by the keyframes_asked field.
 func ByKeyframesAsked(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldKeyframesAsked, opts...).ToFunc()
+}
+
+// ByDroppedUnauthentic orders the results by the dropped_unauthentic field.
+func ByDroppedUnauthentic(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldDroppedUnauthentic, opts...).ToFunc()
+}
+
+// ByDroppedHeld orders the results by the dropped_held field.
+func ByDroppedHeld(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldDroppedHeld, opts...).ToFunc()
+}
+
+// ByDroppedByKernel orders the results by the dropped_by_kernel field.
+func ByDroppedByKernel(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldDroppedByKernel, opts...).ToFunc()
+}
+
+// ByNacked orders the results by the nacked field.
+func ByNacked(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldNacked, opts...).ToFunc()
+}
+
+// ByRepaired orders the results by the repaired field.
+func ByRepaired(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldRepaired, opts...).ToFunc()
 }
 
 // ByJitterMs orders the results by the jitter_ms field.

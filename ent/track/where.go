@@ -151,6 +151,31 @@ func KeyframesAsked(v int64) predicate.Track {
 	return predicate.Track(sql.FieldEQ(FieldKeyframesAsked, v))
 }
 
+// DroppedUnauthentic applies equality check predicate on the "dropped_unauthentic" field. It's identical to DroppedUnauthenticEQ.
+func DroppedUnauthentic(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldDroppedUnauthentic, v))
+}
+
+// DroppedHeld applies equality check predicate on the "dropped_held" field. It's identical to DroppedHeldEQ.
+func DroppedHeld(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldDroppedHeld, v))
+}
+
+// DroppedByKernel applies equality check predicate on the "dropped_by_kernel" field. It's identical to DroppedByKernelEQ.
+func DroppedByKernel(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldDroppedByKernel, v))
+}
+
+// Nacked applies equality check predicate on the "nacked" field. It's identical to NackedEQ.
+func Nacked(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldNacked, v))
+}
+
+// Repaired applies equality check predicate on the "repaired" field. It's identical to RepairedEQ.
+func Repaired(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldRepaired, v))
+}
+
 // JitterMs applies equality check predicate on the "jitter_ms" field. It's identical to JitterMsEQ.
 func JitterMs(v float64) predicate.Track {
 	return predicate.Track(sql.FieldEQ(FieldJitterMs, v))
@@ -1004,6 +1029,206 @@ func KeyframesAskedLT(v int64) predicate.Track {
 // KeyframesAskedLTE applies the LTE predicate on the "keyframes_asked" field.
 func KeyframesAskedLTE(v int64) predicate.Track {
 	return predicate.Track(sql.FieldLTE(FieldKeyframesAsked, v))
+}
+
+// DroppedUnauthenticEQ applies the EQ predicate on the "dropped_unauthentic" field.
+func DroppedUnauthenticEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldDroppedUnauthentic, v))
+}
+
+// DroppedUnauthenticNEQ applies the NEQ predicate on the "dropped_unauthentic" field.
+func DroppedUnauthenticNEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldNEQ(FieldDroppedUnauthentic, v))
+}
+
+// DroppedUnauthenticIn applies the In predicate on the "dropped_unauthentic" field.
+func DroppedUnauthenticIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldIn(FieldDroppedUnauthentic, vs...))
+}
+
+// DroppedUnauthenticNotIn applies the NotIn predicate on the "dropped_unauthentic" field.
+func DroppedUnauthenticNotIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldNotIn(FieldDroppedUnauthentic, vs...))
+}
+
+// DroppedUnauthenticGT applies the GT predicate on the "dropped_unauthentic" field.
+func DroppedUnauthenticGT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGT(FieldDroppedUnauthentic, v))
+}
+
+// DroppedUnauthenticGTE applies the GTE predicate on the "dropped_unauthentic" field.
+func DroppedUnauthenticGTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGTE(FieldDroppedUnauthentic, v))
+}
+
+// DroppedUnauthenticLT applies the LT predicate on the "dropped_unauthentic" field.
+func DroppedUnauthenticLT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLT(FieldDroppedUnauthentic, v))
+}
+
+// DroppedUnauthenticLTE applies the LTE predicate on the "dropped_unauthentic" field.
+func DroppedUnauthenticLTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLTE(FieldDroppedUnauthentic, v))
+}
+
+// DroppedHeldEQ applies the EQ predicate on the "dropped_held" field.
+func DroppedHeldEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldDroppedHeld, v))
+}
+
+// DroppedHeldNEQ applies the NEQ predicate on the "dropped_held" field.
+func DroppedHeldNEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldNEQ(FieldDroppedHeld, v))
+}
+
+// DroppedHeldIn applies the In predicate on the "dropped_held" field.
+func DroppedHeldIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldIn(FieldDroppedHeld, vs...))
+}
+
+// DroppedHeldNotIn applies the NotIn predicate on the "dropped_held" field.
+func DroppedHeldNotIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldNotIn(FieldDroppedHeld, vs...))
+}
+
+// DroppedHeldGT applies the GT predicate on the "dropped_held" field.
+func DroppedHeldGT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGT(FieldDroppedHeld, v))
+}
+
+// DroppedHeldGTE applies the GTE predicate on the "dropped_held" field.
+func DroppedHeldGTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGTE(FieldDroppedHeld, v))
+}
+
+// DroppedHeldLT applies the LT predicate on the "dropped_held" field.
+func DroppedHeldLT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLT(FieldDroppedHeld, v))
+}
+
+// DroppedHeldLTE applies the LTE predicate on the "dropped_held" field.
+func DroppedHeldLTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLTE(FieldDroppedHeld, v))
+}
+
+// DroppedByKernelEQ applies the EQ predicate on the "dropped_by_kernel" field.
+func DroppedByKernelEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldDroppedByKernel, v))
+}
+
+// DroppedByKernelNEQ applies the NEQ predicate on the "dropped_by_kernel" field.
+func DroppedByKernelNEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldNEQ(FieldDroppedByKernel, v))
+}
+
+// DroppedByKernelIn applies the In predicate on the "dropped_by_kernel" field.
+func DroppedByKernelIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldIn(FieldDroppedByKernel, vs...))
+}
+
+// DroppedByKernelNotIn applies the NotIn predicate on the "dropped_by_kernel" field.
+func DroppedByKernelNotIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldNotIn(FieldDroppedByKernel, vs...))
+}
+
+// DroppedByKernelGT applies the GT predicate on the "dropped_by_kernel" field.
+func DroppedByKernelGT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGT(FieldDroppedByKernel, v))
+}
+
+// DroppedByKernelGTE applies the GTE predicate on the "dropped_by_kernel" field.
+func DroppedByKernelGTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGTE(FieldDroppedByKernel, v))
+}
+
+// DroppedByKernelLT applies the LT predicate on the "dropped_by_kernel" field.
+func DroppedByKernelLT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLT(FieldDroppedByKernel, v))
+}
+
+// DroppedByKernelLTE applies the LTE predicate on the "dropped_by_kernel" field.
+func DroppedByKernelLTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLTE(FieldDroppedByKernel, v))
+}
+
+// NackedEQ applies the EQ predicate on the "nacked" field.
+func NackedEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldNacked, v))
+}
+
+// NackedNEQ applies the NEQ predicate on the "nacked" field.
+func NackedNEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldNEQ(FieldNacked, v))
+}
+
+// NackedIn applies the In predicate on the "nacked" field.
+func NackedIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldIn(FieldNacked, vs...))
+}
+
+// NackedNotIn applies the NotIn predicate on the "nacked" field.
+func NackedNotIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldNotIn(FieldNacked, vs...))
+}
+
+// NackedGT applies the GT predicate on the "nacked" field.
+func NackedGT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGT(FieldNacked, v))
+}
+
+// NackedGTE applies the GTE predicate on the "nacked" field.
+func NackedGTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGTE(FieldNacked, v))
+}
+
+// NackedLT applies the LT predicate on the "nacked" field.
+func NackedLT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLT(FieldNacked, v))
+}
+
+// NackedLTE applies the LTE predicate on the "nacked" field.
+func NackedLTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLTE(FieldNacked, v))
+}
+
+// RepairedEQ applies the EQ predicate on the "repaired" field.
+func RepairedEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldEQ(FieldRepaired, v))
+}
+
+// RepairedNEQ applies the NEQ predicate on the "repaired" field.
+func RepairedNEQ(v int64) predicate.Track {
+	return predicate.Track(sql.FieldNEQ(FieldRepaired, v))
+}
+
+// RepairedIn applies the In predicate on the "repaired" field.
+func RepairedIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldIn(FieldRepaired, vs...))
+}
+
+// RepairedNotIn applies the NotIn predicate on the "repaired" field.
+func RepairedNotIn(vs ...int64) predicate.Track {
+	return predicate.Track(sql.FieldNotIn(FieldRepaired, vs...))
+}
+
+// RepairedGT applies the GT predicate on the "repaired" field.
+func RepairedGT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGT(FieldRepaired, v))
+}
+
+// RepairedGTE applies the GTE predicate on the "repaired" field.
+func RepairedGTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldGTE(FieldRepaired, v))
+}
+
+// RepairedLT applies the LT predicate on the "repaired" field.
+func RepairedLT(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLT(FieldRepaired, v))
+}
+
+// RepairedLTE applies the LTE predicate on the "repaired" field.
+func RepairedLTE(v int64) predicate.Track {
+	return predicate.Track(sql.FieldLTE(FieldRepaired, v))
 }
 
 // JitterMsEQ applies the EQ predicate on the "jitter_ms" field.

@@ -192,6 +192,7 @@ type ComplexityRoot struct {
 		PauseRecording  func(childComplexity int, input model.PauseRecordingInput) int
 		ResumeRecording func(childComplexity int, input model.ResumeRecordingInput) int
 		RevokePlayback  func(childComplexity int, input model.RevokePlaybackInput) int
+		SetLayout       func(childComplexity int, input model.SetLayoutInput) int
 		StartRecording  func(childComplexity int, input model.StartRecordingInput) int
 		StopRecording   func(childComplexity int, input model.StopRecordingInput) int
 	}
@@ -344,6 +345,11 @@ type ComplexityRoot struct {
 		StartedAt   func(childComplexity int) int
 	}
 
+	SetLayoutPayload struct {
+		Recording  func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+	}
+
 	StartRecordingPayload struct {
 		Recording  func(childComplexity int) int
 		UserErrors func(childComplexity int) int
@@ -374,18 +380,23 @@ type ComplexityRoot struct {
 	}
 
 	TrackStats struct {
-		Bytes            func(childComplexity int) int
-		DroppedForeign   func(childComplexity int) int
-		DroppedMalformed func(childComplexity int) int
-		Duplicates       func(childComplexity int) int
-		FirstPacketAt    func(childComplexity int) int
-		JitterMs         func(childComplexity int) int
-		Keyframes        func(childComplexity int) int
-		KeyframesAsked   func(childComplexity int) int
-		LastPacketAt     func(childComplexity int) int
-		Lost             func(childComplexity int) int
-		Packets          func(childComplexity int) int
-		Reordered        func(childComplexity int) int
+		Bytes              func(childComplexity int) int
+		DroppedByKernel    func(childComplexity int) int
+		DroppedForeign     func(childComplexity int) int
+		DroppedHeld        func(childComplexity int) int
+		DroppedMalformed   func(childComplexity int) int
+		DroppedUnauthentic func(childComplexity int) int
+		Duplicates         func(childComplexity int) int
+		FirstPacketAt      func(childComplexity int) int
+		JitterMs           func(childComplexity int) int
+		Keyframes          func(childComplexity int) int
+		KeyframesAsked     func(childComplexity int) int
+		LastPacketAt       func(childComplexity int) int
+		Lost               func(childComplexity int) int
+		Nacked             func(childComplexity int) int
+		Packets            func(childComplexity int) int
+		Reordered          func(childComplexity int) int
+		Repaired           func(childComplexity int) int
 	}
 
 	UserError struct {
@@ -427,6 +438,7 @@ type MutationResolver interface {
 	DetachTrack(ctx context.Context, input model.DetachTrackInput) (*model.DetachTrackPayload, error)
 	PauseRecording(ctx context.Context, input model.PauseRecordingInput) (*model.PauseRecordingPayload, error)
 	ResumeRecording(ctx context.Context, input model.ResumeRecordingInput) (*model.ResumeRecordingPayload, error)
+	SetLayout(ctx context.Context, input model.SetLayoutInput) (*model.SetLayoutPayload, error)
 	StopRecording(ctx context.Context, input model.StopRecordingInput) (*model.StopRecordingPayload, error)
 	GrantPlayback(ctx context.Context, input model.GrantPlaybackInput) (*model.GrantPlaybackPayload, error)
 	RevokePlayback(ctx context.Context, input model.RevokePlaybackInput) (*model.RevokePlaybackPayload, error)
@@ -1048,6 +1060,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevokePlayback(childComplexity, args["input"].(model.RevokePlaybackInput)), true
+	case "Mutation.setLayout":
+		if e.ComplexityRoot.Mutation.SetLayout == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_setLayout_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SetLayout(childComplexity, args["input"].(model.SetLayoutInput)), true
 	case "Mutation.startRecording":
 		if e.ComplexityRoot.Mutation.StartRecording == nil {
 			break
@@ -1701,6 +1724,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Session.StartedAt(childComplexity), true
 
+	case "SetLayoutPayload.recording":
+		if e.ComplexityRoot.SetLayoutPayload.Recording == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SetLayoutPayload.Recording(childComplexity), true
+	case "SetLayoutPayload.userErrors":
+		if e.ComplexityRoot.SetLayoutPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SetLayoutPayload.UserErrors(childComplexity), true
+
 	case "StartRecordingPayload.recording":
 		if e.ComplexityRoot.StartRecordingPayload.Recording == nil {
 			break
@@ -1806,18 +1842,36 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.TrackStats.Bytes(childComplexity), true
+	case "TrackStats.droppedByKernel":
+		if e.ComplexityRoot.TrackStats.DroppedByKernel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrackStats.DroppedByKernel(childComplexity), true
 	case "TrackStats.droppedForeign":
 		if e.ComplexityRoot.TrackStats.DroppedForeign == nil {
 			break
 		}
 
 		return e.ComplexityRoot.TrackStats.DroppedForeign(childComplexity), true
+	case "TrackStats.droppedHeld":
+		if e.ComplexityRoot.TrackStats.DroppedHeld == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrackStats.DroppedHeld(childComplexity), true
 	case "TrackStats.droppedMalformed":
 		if e.ComplexityRoot.TrackStats.DroppedMalformed == nil {
 			break
 		}
 
 		return e.ComplexityRoot.TrackStats.DroppedMalformed(childComplexity), true
+	case "TrackStats.droppedUnauthentic":
+		if e.ComplexityRoot.TrackStats.DroppedUnauthentic == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrackStats.DroppedUnauthentic(childComplexity), true
 	case "TrackStats.duplicates":
 		if e.ComplexityRoot.TrackStats.Duplicates == nil {
 			break
@@ -1860,6 +1914,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.TrackStats.Lost(childComplexity), true
+	case "TrackStats.nacked":
+		if e.ComplexityRoot.TrackStats.Nacked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrackStats.Nacked(childComplexity), true
 	case "TrackStats.packets":
 		if e.ComplexityRoot.TrackStats.Packets == nil {
 			break
@@ -1872,6 +1932,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.TrackStats.Reordered(childComplexity), true
+	case "TrackStats.repaired":
+		if e.ComplexityRoot.TrackStats.Repaired == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TrackStats.Repaired(childComplexity), true
 
 	case "UserError.code":
 		if e.ComplexityRoot.UserError.Code == nil {
@@ -1912,6 +1978,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputResumeRecordingInput,
 		ec.unmarshalInputRevokePlaybackInput,
 		ec.unmarshalInputRtpSourceInput,
+		ec.unmarshalInputSetLayoutInput,
 		ec.unmarshalInputStartRecordingInput,
 		ec.unmarshalInputStopRecordingInput,
 		ec.unmarshalInputStreamPositionInput,
@@ -2027,7 +2094,7 @@ input StartRecordingInput {
   "Default: the queue's."
   layout: Layout
   rtcpMux: Boolean = false
-  "Omit for plain RTP. SRTP comes with a later release: a value is refused with UNSUPPORTED."
+  "Omit for plain RTP. With a suite every track is SRTP: pass tracks.ingest.srtpParameters to connect()."
   srtpCryptoSuite: SrtpCryptoSuite
 }
 type StartRecordingPayload { recording: Recording  userErrors: [UserError!]! }
@@ -2041,7 +2108,7 @@ input AttachTrackInput {
   rtpParameters: JSON!
   "transport.tuple.localIp and localPort, rtcpTuple.localPort."
   source: RtpSourceInput!
-  "SRTP comes with a later release: a value is refused with UNSUPPORTED."
+  "transport.srtpParameters, read after connect(); where startRecording named a suite, and only there."
   srtpParameters: JSON
   producerId: String
 }
@@ -2061,6 +2128,9 @@ input PauseRecordingInput {
 type PauseRecordingPayload { recording: Recording  userErrors: [UserError!]! }
 input ResumeRecordingInput { recordingId: ID! }
 type ResumeRecordingPayload { recording: Recording  userErrors: [UserError!]! }
+"The pictures are laid out anew from now on, on the canvas that the recording began with. AUDIO_ONLY can only be chosen in startRecording."
+input SetLayoutInput { recordingId: ID!  layout: Layout! }
+type SetLayoutPayload { recording: Recording  userErrors: [UserError!]! }
 input StopRecordingInput { recordingId: ID! }
 type StopRecordingPayload { recording: Recording  userErrors: [UserError!]! }
 `, BuiltIn: false},
@@ -2166,7 +2236,7 @@ type Track implements Node {
   ingest: Ingest @can(do: INGEST)
   stats: TrackStats!
 }
-"What transport.connect() needs."
+"What transport.connect() needs. srtpParameters are the recorder's own, of a live SRTP recording: a secret."
 type Ingest { ip: String!  rtpPort: Int!  rtcpPort: Int  srtpParameters: JSON }
 type TrackStats {
   packets: Float!
@@ -2176,6 +2246,15 @@ type TrackStats {
   reordered: Float!
   droppedForeign: Float!
   droppedMalformed: Float!
+  "SRTP that did not authenticate, or was replayed."
+  droppedUnauthentic: Float!
+  "Came, or was captured, during a pause."
+  droppedHeld: Float!
+  "Datagrams that this machine did not read in time."
+  droppedByKernel: Float!
+  "Missing packets that were asked for again, and those of them that came."
+  nacked: Float!
+  repaired: Float!
   keyframes: Float!
   keyframesAsked: Float!
   jitterMs: Float!
@@ -2342,6 +2421,7 @@ type Mutation {
   detachTrack(input: DetachTrackInput!): DetachTrackPayload! @can(do: INGEST)
   pauseRecording(input: PauseRecordingInput!): PauseRecordingPayload! @can(do: PAUSE)
   resumeRecording(input: ResumeRecordingInput!): ResumeRecordingPayload! @can(do: PAUSE)
+  setLayout(input: SetLayoutInput!): SetLayoutPayload! @can(do: INGEST)
   stopRecording(input: StopRecordingInput!): StopRecordingPayload! @can(do: INGEST)
   "A signed URL that expires. Agents get one for their own calls only."
   grantPlayback(input: GrantPlaybackInput!): GrantPlaybackPayload! @can(do: PLAY)
@@ -2835,6 +2915,16 @@ func (ec *executionContext) childFields_Session(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Session", field.Name)
 }
 
+func (ec *executionContext) childFields_SetLayoutPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "recording":
+		return ec.fieldContext_SetLayoutPayload_recording(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_SetLayoutPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SetLayoutPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_StartRecordingPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "recording":
@@ -2899,6 +2989,16 @@ func (ec *executionContext) childFields_TrackStats(ctx context.Context, field gr
 		return ec.fieldContext_TrackStats_droppedForeign(ctx, field)
 	case "droppedMalformed":
 		return ec.fieldContext_TrackStats_droppedMalformed(ctx, field)
+	case "droppedUnauthentic":
+		return ec.fieldContext_TrackStats_droppedUnauthentic(ctx, field)
+	case "droppedHeld":
+		return ec.fieldContext_TrackStats_droppedHeld(ctx, field)
+	case "droppedByKernel":
+		return ec.fieldContext_TrackStats_droppedByKernel(ctx, field)
+	case "nacked":
+		return ec.fieldContext_TrackStats_nacked(ctx, field)
+	case "repaired":
+		return ec.fieldContext_TrackStats_repaired(ctx, field)
 	case "keyframes":
 		return ec.fieldContext_TrackStats_keyframes(ctx, field)
 	case "keyframesAsked":
@@ -3159,6 +3259,20 @@ func (ec *executionContext) field_Mutation_revokePlayback_args(ctx context.Conte
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (model.RevokePlaybackInput, error) {
 			return ec.unmarshalNRevokePlaybackInput2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐRevokePlaybackInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_setLayout_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.SetLayoutInput, error) {
+			return ec.unmarshalNSetLayoutInput2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐSetLayoutInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -5637,6 +5751,68 @@ func (ec *executionContext) fieldContext_Mutation_resumeRecording(ctx context.Co
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_resumeRecording_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_setLayout(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_setLayout(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().SetLayout(ctx, fc.Args["input"].(model.SetLayoutInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNOperation2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐOperation(ctx, "INGEST")
+				if err != nil {
+					var zeroVal *model.SetLayoutPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *model.SetLayoutPayload
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, nil, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SetLayoutPayload) graphql.Marshaler {
+			return ec.marshalNSetLayoutPayload2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐSetLayoutPayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_setLayout(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SetLayoutPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_setLayout_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -8737,6 +8913,70 @@ func (ec *executionContext) fieldContext_Session_recordings(_ context.Context, f
 	return fc, nil
 }
 
+func (ec *executionContext) _SetLayoutPayload_recording(ctx context.Context, field graphql.CollectedField, obj *model.SetLayoutPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SetLayoutPayload_recording(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Recording, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *ent.Recording) graphql.Marshaler {
+			return ec.marshalORecording2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋentᚐRecording(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SetLayoutPayload_recording(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SetLayoutPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Recording(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SetLayoutPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *model.SetLayoutPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SetLayoutPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SetLayoutPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SetLayoutPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _StartRecordingPayload_recording(ctx context.Context, field graphql.CollectedField, obj *model.StartRecordingPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -9367,6 +9607,121 @@ func (ec *executionContext) _TrackStats_droppedMalformed(ctx context.Context, fi
 	)
 }
 func (ec *executionContext) fieldContext_TrackStats_droppedMalformed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TrackStats", field, false, false, errors.New("field of type Float does not have child fields"))
+}
+
+func (ec *executionContext) _TrackStats_droppedUnauthentic(ctx context.Context, field graphql.CollectedField, obj *model.TrackStats) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TrackStats_droppedUnauthentic(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DroppedUnauthentic, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v float64) graphql.Marshaler {
+			return ec.marshalNFloat2float64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TrackStats_droppedUnauthentic(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TrackStats", field, false, false, errors.New("field of type Float does not have child fields"))
+}
+
+func (ec *executionContext) _TrackStats_droppedHeld(ctx context.Context, field graphql.CollectedField, obj *model.TrackStats) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TrackStats_droppedHeld(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DroppedHeld, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v float64) graphql.Marshaler {
+			return ec.marshalNFloat2float64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TrackStats_droppedHeld(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TrackStats", field, false, false, errors.New("field of type Float does not have child fields"))
+}
+
+func (ec *executionContext) _TrackStats_droppedByKernel(ctx context.Context, field graphql.CollectedField, obj *model.TrackStats) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TrackStats_droppedByKernel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DroppedByKernel, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v float64) graphql.Marshaler {
+			return ec.marshalNFloat2float64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TrackStats_droppedByKernel(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TrackStats", field, false, false, errors.New("field of type Float does not have child fields"))
+}
+
+func (ec *executionContext) _TrackStats_nacked(ctx context.Context, field graphql.CollectedField, obj *model.TrackStats) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TrackStats_nacked(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Nacked, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v float64) graphql.Marshaler {
+			return ec.marshalNFloat2float64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TrackStats_nacked(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TrackStats", field, false, false, errors.New("field of type Float does not have child fields"))
+}
+
+func (ec *executionContext) _TrackStats_repaired(ctx context.Context, field graphql.CollectedField, obj *model.TrackStats) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TrackStats_repaired(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Repaired, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v float64) graphql.Marshaler {
+			return ec.marshalNFloat2float64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TrackStats_repaired(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("TrackStats", field, false, false, errors.New("field of type Float does not have child fields"))
 }
 
@@ -11233,6 +11588,43 @@ func (ec *executionContext) unmarshalInputRtpSourceInput(ctx context.Context, ob
 	return it, nil
 }
 
+func (ec *executionContext) unmarshalInputSetLayoutInput(ctx context.Context, obj any) (model.SetLayoutInput, error) {
+	var it model.SetLayoutInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"recordingId", "layout"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "recordingId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("recordingId"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RecordingID = data
+		case "layout":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("layout"))
+			data, err := ec.unmarshalNLayout2githubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐLayout(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Layout = data
+		}
+	}
+	return it, nil
+}
+
 func (ec *executionContext) unmarshalInputStartRecordingInput(ctx context.Context, obj any) (model.StartRecordingInput, error) {
 	var it model.StartRecordingInput
 	if obj == nil {
@@ -11341,7 +11733,7 @@ func (ec *executionContext) unmarshalInputStartRecordingInput(ctx context.Contex
 			it.RtcpMux = data
 		case "srtpCryptoSuite":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("srtpCryptoSuite"))
-			data, err := ec.unmarshalOSrtpCryptoSuite2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐSrtpCryptoSuite(ctx, v)
+			data, err := ec.unmarshalOSrtpCryptoSuite2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐSRTPSuite(ctx, v)
 			if err != nil {
 				return it, err
 			}
@@ -13051,6 +13443,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "resumeRecording":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_resumeRecording(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "setLayout":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_setLayout(ctx, field)
 			})
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
@@ -15452,6 +15851,49 @@ func (ec *executionContext) _Session(ctx context.Context, sel ast.SelectionSet, 
 	return out
 }
 
+var setLayoutPayloadImplementors = []string{"SetLayoutPayload"}
+
+func (ec *executionContext) _SetLayoutPayload(ctx context.Context, sel ast.SelectionSet, obj *model.SetLayoutPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, setLayoutPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SetLayoutPayload")
+		case "recording":
+			out.Values[i] = ec._SetLayoutPayload_recording(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._SetLayoutPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var startRecordingPayloadImplementors = []string{"StartRecordingPayload"}
 
 func (ec *executionContext) _StartRecordingPayload(ctx context.Context, sel ast.SelectionSet, obj *model.StartRecordingPayload) graphql.Marshaler {
@@ -15809,6 +16251,31 @@ func (ec *executionContext) _TrackStats(ctx context.Context, sel ast.SelectionSe
 			}
 		case "droppedMalformed":
 			out.Values[i] = ec._TrackStats_droppedMalformed(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "droppedUnauthentic":
+			out.Values[i] = ec._TrackStats_droppedUnauthentic(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "droppedHeld":
+			out.Values[i] = ec._TrackStats_droppedHeld(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "droppedByKernel":
+			out.Values[i] = ec._TrackStats_droppedByKernel(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "nacked":
+			out.Values[i] = ec._TrackStats_nacked(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "repaired":
+			out.Values[i] = ec._TrackStats_repaired(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -17045,6 +17512,21 @@ func (ec *executionContext) marshalNSession2ᚖgithubᚗcomᚋdualrecᚋdualrec�
 	return ec._Session(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalNSetLayoutInput2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐSetLayoutInput(ctx context.Context, v any) (model.SetLayoutInput, error) {
+	res, err := ec.unmarshalInputSetLayoutInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNSetLayoutPayload2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐSetLayoutPayload(ctx context.Context, sel ast.SelectionSet, v *model.SetLayoutPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._SetLayoutPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNStartRecordingInput2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐStartRecordingInput(ctx context.Context, v any) (model.StartRecordingInput, error) {
 	res, err := ec.unmarshalInputStartRecordingInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -17684,20 +18166,23 @@ func (ec *executionContext) marshalOSession2ᚖgithubᚗcomᚋdualrecᚋdualrec�
 	return ec._Session(ctx, sel, v)
 }
 
-func (ec *executionContext) unmarshalOSrtpCryptoSuite2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐSrtpCryptoSuite(ctx context.Context, v any) (*model.SrtpCryptoSuite, error) {
+func (ec *executionContext) unmarshalOSrtpCryptoSuite2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐSRTPSuite(ctx context.Context, v any) (*recorder.SRTPSuite, error) {
 	if v == nil {
 		return nil, nil
 	}
-	var res = new(model.SrtpCryptoSuite)
-	err := res.UnmarshalGQL(v)
-	return res, graphql.ErrorOnPath(ctx, err)
+	tmp, err := graphql.UnmarshalString(v)
+	res := recorder.SRTPSuite(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
-func (ec *executionContext) marshalOSrtpCryptoSuite2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐSrtpCryptoSuite(ctx context.Context, sel ast.SelectionSet, v *model.SrtpCryptoSuite) graphql.Marshaler {
+func (ec *executionContext) marshalOSrtpCryptoSuite2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐSRTPSuite(ctx context.Context, sel ast.SelectionSet, v *recorder.SRTPSuite) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
 	}
-	return v
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(string(*v))
+	return res
 }
 
 func (ec *executionContext) unmarshalOStreamPositionInput2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐStreamPositionInput(ctx context.Context, v any) (*model.StreamPositionInput, error) {

@@ -44,7 +44,7 @@ type AttachTrackInput struct {
 	RtpParameters json.RawMessage `json:"rtpParameters"`
 	// transport.tuple.localIp and localPort, rtcpTuple.localPort.
 	Source *RtpSourceInput `json:"source"`
-	// SRTP comes with a later release: a value is refused with UNSUPPORTED.
+	// transport.srtpParameters, read after connect(); where startRecording named a suite, and only there.
 	SrtpParameters json.RawMessage `json:"srtpParameters,omitempty"`
 	ProducerID     *string         `json:"producerId,omitempty"`
 }
@@ -174,7 +174,7 @@ type GrantPlaybackPayload struct {
 	UserErrors []*UserError   `json:"userErrors"`
 }
 
-// What transport.connect() needs.
+// What transport.connect() needs. srtpParameters are the recorder's own, of a live SRTP recording: a secret.
 type Ingest struct {
 	IP             string          `json:"ip"`
 	RtpPort        int             `json:"rtpPort"`
@@ -314,6 +314,17 @@ type Segment struct {
 	SizeBytes float64         `json:"sizeBytes"`
 }
 
+// The pictures are laid out anew from now on, on the canvas that the recording began with. AUDIO_ONLY can only be chosen in startRecording.
+type SetLayoutInput struct {
+	RecordingID string          `json:"recordingId"`
+	Layout      recorder.Layout `json:"layout"`
+}
+
+type SetLayoutPayload struct {
+	Recording  *ent.Recording `json:"recording,omitempty"`
+	UserErrors []*UserError   `json:"userErrors"`
+}
+
 type StartRecordingInput struct {
 	ExternalSessionID string          `json:"externalSessionId"`
 	Queue             string          `json:"queue"`
@@ -329,8 +340,8 @@ type StartRecordingInput struct {
 	// Default: the queue's.
 	Layout  *recorder.Layout `json:"layout,omitempty"`
 	RtcpMux *bool            `json:"rtcpMux,omitempty"`
-	// Omit for plain RTP. SRTP comes with a later release: a value is refused with UNSUPPORTED.
-	SrtpCryptoSuite *SrtpCryptoSuite `json:"srtpCryptoSuite,omitempty"`
+	// Omit for plain RTP. With a suite every track is SRTP: pass tracks.ingest.srtpParameters to connect().
+	SrtpCryptoSuite *recorder.SRTPSuite `json:"srtpCryptoSuite,omitempty"`
 }
 
 type StartRecordingPayload struct {
@@ -362,18 +373,27 @@ type Subscription struct {
 }
 
 type TrackStats struct {
-	Packets          float64    `json:"packets"`
-	Bytes            float64    `json:"bytes"`
-	Lost             float64    `json:"lost"`
-	Duplicates       float64    `json:"duplicates"`
-	Reordered        float64    `json:"reordered"`
-	DroppedForeign   float64    `json:"droppedForeign"`
-	DroppedMalformed float64    `json:"droppedMalformed"`
-	Keyframes        float64    `json:"keyframes"`
-	KeyframesAsked   float64    `json:"keyframesAsked"`
-	JitterMs         float64    `json:"jitterMs"`
-	FirstPacketAt    *time.Time `json:"firstPacketAt,omitempty"`
-	LastPacketAt     *time.Time `json:"lastPacketAt,omitempty"`
+	Packets          float64 `json:"packets"`
+	Bytes            float64 `json:"bytes"`
+	Lost             float64 `json:"lost"`
+	Duplicates       float64 `json:"duplicates"`
+	Reordered        float64 `json:"reordered"`
+	DroppedForeign   float64 `json:"droppedForeign"`
+	DroppedMalformed float64 `json:"droppedMalformed"`
+	// SRTP that did not authenticate, or was replayed.
+	DroppedUnauthentic float64 `json:"droppedUnauthentic"`
+	// Came, or was captured, during a pause.
+	DroppedHeld float64 `json:"droppedHeld"`
+	// Datagrams that this machine did not read in time.
+	DroppedByKernel float64 `json:"droppedByKernel"`
+	// Missing packets that were asked for again, and those of them that came.
+	Nacked         float64    `json:"nacked"`
+	Repaired       float64    `json:"repaired"`
+	Keyframes      float64    `json:"keyframes"`
+	KeyframesAsked float64    `json:"keyframesAsked"`
+	JitterMs       float64    `json:"jitterMs"`
+	FirstPacketAt  *time.Time `json:"firstPacketAt,omitempty"`
+	LastPacketAt   *time.Time `json:"lastPacketAt,omitempty"`
 }
 
 // A refusal that the caller can act on. Switch on code; message may change.
@@ -611,65 +631,6 @@ func (e *RecordingOrderField) UnmarshalJSON(b []byte) error {
 }
 
 func (e RecordingOrderField) MarshalJSON() ([]byte, error) {
-	var buf bytes.Buffer
-	e.MarshalGQL(&buf)
-	return buf.Bytes(), nil
-}
-
-type SrtpCryptoSuite string
-
-const (
-	SrtpCryptoSuiteAesCm128HmacSha1_80 SrtpCryptoSuite = "AES_CM_128_HMAC_SHA1_80"
-	SrtpCryptoSuiteAesCm128HmacSha1_32 SrtpCryptoSuite = "AES_CM_128_HMAC_SHA1_32"
-	SrtpCryptoSuiteAeadAes128Gcm       SrtpCryptoSuite = "AEAD_AES_128_GCM"
-	SrtpCryptoSuiteAeadAes256Gcm       SrtpCryptoSuite = "AEAD_AES_256_GCM"
-)
-
-var AllSrtpCryptoSuite = []SrtpCryptoSuite{
-	SrtpCryptoSuiteAesCm128HmacSha1_80,
-	SrtpCryptoSuiteAesCm128HmacSha1_32,
-	SrtpCryptoSuiteAeadAes128Gcm,
-	SrtpCryptoSuiteAeadAes256Gcm,
-}
-
-func (e SrtpCryptoSuite) IsValid() bool {
-	switch e {
-	case SrtpCryptoSuiteAesCm128HmacSha1_80, SrtpCryptoSuiteAesCm128HmacSha1_32, SrtpCryptoSuiteAeadAes128Gcm, SrtpCryptoSuiteAeadAes256Gcm:
-		return true
-	}
-	return false
-}
-
-func (e SrtpCryptoSuite) String() string {
-	return string(e)
-}
-
-func (e *SrtpCryptoSuite) UnmarshalGQL(v any) error {
-	str, ok := v.(string)
-	if !ok {
-		return fmt.Errorf("enums must be strings")
-	}
-
-	*e = SrtpCryptoSuite(str)
-	if !e.IsValid() {
-		return fmt.Errorf("%s is not a valid SrtpCryptoSuite", str)
-	}
-	return nil
-}
-
-func (e SrtpCryptoSuite) MarshalGQL(w io.Writer) {
-	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
-}
-
-func (e *SrtpCryptoSuite) UnmarshalJSON(b []byte) error {
-	s, err := strconv.Unquote(string(b))
-	if err != nil {
-		return err
-	}
-	return e.UnmarshalGQL(s)
-}
-
-func (e SrtpCryptoSuite) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil
