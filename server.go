@@ -118,6 +118,7 @@ type program struct {
 	log      *slog.Logger
 	catalog  *catalog.Catalog
 	recorder *recorder.Service
+	composer *compose.Composer
 	breaker  *objectstore.Breaker
 	handler  http.Handler
 	closers  []func() error // in order of construction
@@ -203,11 +204,7 @@ func (m *program) openRecorder(ctx context.Context, keys *local.Keyring, store r
 	if err != nil {
 		return err
 	}
-	found, err := composer.Probe(ctx)
-	if err != nil {
-		return fmt.Errorf("%w\ninstall FFmpeg (Debian, Ubuntu: apt-get install ffmpeg) or name it by --ffmpeg", err)
-	}
-	m.log.Info("ffmpeg found", "version", found.Version)
+	m.composer = composer
 	node, err := m.cfg.node()
 	if err != nil {
 		return err
@@ -340,11 +337,15 @@ func (m *program) run(ctx context.Context) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	l := newLimitListener(tcp, m.cfg.MaxConnections)
-	m.sayHello(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	srv := newHTTPServer(ctx, m.handler, m.log)
+	// Recordings that a former process left capture again at once: nothing that can wait stands before it.
 	g.Go(func() error { return m.recorder.Run(ctx) })
 	g.Go(func() error {
+		if err := m.findFFmpeg(ctx); err != nil {
+			return errors.Join(err, l.Close())
+		}
+		m.sayHello(ctx)
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
 		}
@@ -361,6 +362,19 @@ func (m *program) run(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// findFFmpeg fails if there is no FFmpeg that can compose.
+func (m *program) findFFmpeg(ctx context.Context) error {
+	found, err := m.composer.Probe(ctx)
+	if ctx.Err() != nil {
+		return nil // asked to end
+	}
+	if err != nil {
+		return fmt.Errorf("%w\ninstall FFmpeg (Debian, Ubuntu: apt-get install ffmpeg) or name it by --ffmpeg", err)
+	}
+	m.log.Info("ffmpeg found", "version", found.Version)
+	return nil
 }
 
 // sayHello tells the operator where the server is, and on an empty database exactly what to do next.

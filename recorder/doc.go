@@ -38,8 +38,9 @@
 // dies anywhere is continued from the spool alone:
 //
 //	last event found      what a restart does
-//	(none), TrackLeased   ends the recording: no media came
-//	LegAttached, Paused   ends capture at the last record, composes what is there
+//	(none), TrackLeased   the same: the SFU was told these ports and may send any moment
+//	LegAttached, Paused   binds the same ports, writes Recovered, goes on capturing (or, when the recorder was
+//	                      away for longer than the queue waits, ends capture at the last record)
 //	Stopped               plans again (same cuts), composes segments that are not sealed
 //	SegmentSealed …       the same; sealed segments are kept
 //	ArtifactSealed        uploads

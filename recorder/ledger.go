@@ -131,13 +131,7 @@ func (p *Planner) tell(leg *planLeg, h heldUnit, m Micros) {
 	gap := func(kind GapKind, from, to Micros, packets int64) {
 		p.ledger.add(Gap{TrackID: t.id, Track: t.kind, Kind: kind, From: from, To: to, Packets: int(packets)})
 	}
-	switch {
-	case p.pausedWithin(from, m), p.downWithin(from, m): // that is what the ledger says of this time
-	case h.Lost > 0 && !h.Restarted:
-		gap(GapLost, from, m, h.Lost)
-	case leg.placed && m-from > stalledLimit(t.kind):
-		gap(GapStalled, from, m, 0)
-	}
+	p.tellLoss(leg, h, from, m)
 	if h.Repaired > 0 {
 		gap(GapRepaired, from, m, h.Repaired)
 	}
@@ -163,6 +157,39 @@ func (p *Planner) tell(leg *planLeg, h heldUnit, m Micros) {
 		gap(GapMuted, p.timeOf(t.tale.muted), m, 0)
 		t.tale.muted = time.Time{}
 	}
+}
+
+// tellLoss enters what never came between two whole units. A damaged one between them says that packets are missing, and
+// not where: what it waited for may be its own rest and all that followed.
+func (p *Planner) tellLoss(leg *planLeg, h heldUnit, from, m Micros) {
+	if h.Restarted {
+		leg.lost = 0
+	} else if h.Lost > 0 {
+		if leg.lost == 0 {
+			leg.lostFrom = from
+		}
+		leg.lost += h.Lost
+	}
+	if leg.lost > 0 {
+		from = leg.lostFrom
+	}
+	switch {
+	case p.pausedWithin(from, m), p.downWithin(from, m): // that is what the ledger says of this time
+		leg.lost = 0
+	case leg.lost > 0 && h.Damaged:
+	case leg.lost > 0:
+		p.tellLost(leg, m)
+	case leg.placed && m-from > stalledLimit(leg.track.kind):
+		p.ledger.add(Gap{TrackID: leg.track.id, Track: leg.track.kind, Kind: GapStalled, From: from, To: m})
+	}
+}
+
+// tellLost enters the packets that are known to be missing, up to an instant.
+func (p *Planner) tellLost(leg *planLeg, to Micros) {
+	if leg.lost > 0 {
+		p.ledger.add(Gap{TrackID: leg.track.id, Track: leg.track.kind, Kind: GapLost, From: leg.lostFrom, To: to, Packets: int(leg.lost)})
+	}
+	leg.lost = 0
 }
 
 func stalledLimit(kind TrackKind) Micros {

@@ -148,6 +148,8 @@ type planLeg struct {
 	video         videoTimeline
 	lastTime      Micros
 	placed        bool
+	lost          int64 // packets missing since lostFrom that the ledger does not have yet
+	lostFrom      Micros
 }
 
 type heldUnit struct {
@@ -390,6 +392,7 @@ func (p *Planner) retire(leg *planLeg) bool {
 	if !leg.source.closed || len(leg.held) > 0 {
 		return false
 	}
+	p.tellLost(leg, leg.lastTime)
 	p.stats.StrayPackets += leg.dec.unwrap.stray
 	p.clock.legs = slices.DeleteFunc(p.clock.legs, func(l *legClock) bool { return l == leg.clock && p.known })
 	leg.dec = nil
