@@ -33,7 +33,7 @@ export interface FetchInit {
 export interface FetchResponse {
   status: number;
   headers: { get(name: string): string | null };
-  text(): Promise<string>;
+  body: AsyncIterable<Uint8Array> | null;
 }
 
 export interface CallOptions {
@@ -46,6 +46,9 @@ export interface CallOptions {
   /** Called after each failure that is followed by another try. */
   onRetry?: ((error: DualrecError) => void) | undefined;
 }
+
+/** No answer of the API that is used here comes near it, bytes. */
+const MAX_ANSWER = 1 << 20;
 
 /** How long the recorder's capabilities are taken as known: it may be upgraded while the SFU runs. */
 const CAPABILITIES_TTL_MS = 600_000;
@@ -164,8 +167,9 @@ export class Dualrec {
         signal: limit.signal,
         redirect: 'manual',
       });
-      return { status: response.status, retryAfter: response.headers.get('retry-after'), text: await response.text() };
+      return { status: response.status, retryAfter: response.headers.get('retry-after'), text: await readText(response.body, operation) };
     } catch (cause) {
+      if (cause instanceof DualrecError) throw cause;
       if (signal?.aborted) throw aborted(signal, operation);
       if (limit.signal.aborted) throw new DualrecError(`no answer within ${this.#timeoutMs} ms`, { code: 'NETWORK', operation });
       throw new DualrecError(`the recorder cannot be reached: ${reasonOf(cause)}`, { code: 'NETWORK', operation, cause: networkCause(cause) });
@@ -174,6 +178,17 @@ export class Dualrec {
       signal?.removeEventListener('abort', onAbort);
     }
   }
+}
+
+async function readText(body: AsyncIterable<Uint8Array> | null, operation: string): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of body ?? []) {
+    size += chunk.byteLength;
+    if (size > MAX_ANSWER) throw new DualrecError(`an answer of more than ${MAX_ANSWER} bytes: is the url that of a dualrec?`, { code: 'PROTOCOL', operation });
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
 }
 
 interface Answer {
@@ -190,14 +205,14 @@ interface Refusal {
 
 interface GraphQLAnswer {
   data?: Record<string, unknown> | null;
-  errors?: { message: string; extensions?: { code?: string; requestId?: string } }[];
+  errors?: { message?: string; extensions?: { code?: string; requestId?: string } }[];
 }
 
 function readAnswer<T>(operation: string, answer: Answer, redact: (text: string) => string): T {
   const body = parse(answer.text);
   const first = body?.errors?.[0];
   if (first) {
-    throw new DualrecError(redact(String(first.message)), {
+    throw new DualrecError(redact(String(first.message ?? 'refused without a reason')), {
       code: first.extensions?.code ?? codeOfStatus(answer.status),
       operation,
       requestId: first.extensions?.requestId,

@@ -80,9 +80,10 @@ test('Retry-After is waited for', async (t) => {
 
 test('what is no API is told as that', async (t) => {
   const s = await setup(t);
-  s.recorder.fault('recording', { http: 404 }, { http: 200, body: '<html>' }, { http: 200, body: '{"data":{}}' }, { http: 302, headers: { location: 'https://elsewhere.example/' } }, { http: 200, body: '[]' });
-  for (let n = 0; n < 5; n++) await assert.rejects(s.dualrec.recording('rec_1'), code('PROTOCOL'));
-  assert.equal(s.journal.count('api'), 5);
+  s.recorder.fault('recording', { http: 404 }, { http: 200, body: '<html>' }, { http: 200, body: '{"data":{}}' }, { http: 302, headers: { location: 'https://elsewhere.example/' } }, { http: 200, body: '[]' },
+    { http: 200, body: '{"data":{"recording":null}}' + ' '.repeat(1 << 20) }, { http: 204, body: '' }, { http: 200, body: '{"errors":"no"}' }, { http: 200, body: '{"data":[]}' });
+  for (let n = 0; n < 9; n++) await assert.rejects(s.dualrec.recording('rec_1'), code('PROTOCOL'));
+  assert.equal(s.journal.count('api'), 9);
 });
 
 test('a recorder that is not there', async (t) => {
