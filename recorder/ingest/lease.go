@@ -43,6 +43,7 @@ type Lease struct {
 
 	reading sync.Mutex // held while the sockets are read, taken before mu
 	gone    bool       // the sockets are closed
+	dropped [2]uint32  // by the kernel, of RTP and RTCP, as last told
 	failing bool       // the last read failed: one warning is enough
 
 	closing  sync.Once
@@ -153,11 +154,13 @@ func (l *Lease) poll() {
 	var reports []datagram
 	if l.rtcp != nil {
 		reports = l.read(l.rtcp)
+		l.overflow(reports, &l.dropped[1])
 	}
 	// A burst may fill more than one batch. What arrives meanwhile waits for the next beat: one lease must not keep
 	// the others.
 	for range maxBatches {
 		batch := l.read(l.rtp)
+		l.overflow(batch, &l.dropped[0])
 		reports = l.deliver(batch, reports)
 		if !l.rtp.full() {
 			break
@@ -177,6 +180,18 @@ func (l *Lease) read(s *socket) []datagram {
 	}
 	l.failing = err != nil
 	return batch
+}
+
+// overflow tells the track what the kernel dropped before the newest datagram. The kernel counts on from binding.
+func (l *Lease) overflow(batch []datagram, told *uint32) {
+	if len(batch) == 0 {
+		return
+	}
+	newest := batch[len(batch)-1]
+	if n := newest.dropped - *told; newest.dropped != 0 && n != 0 {
+		*told = newest.dropped
+		l.overflowed(newest.at, uint64(n))
+	}
 }
 
 // deliver hands RTP on and, in the order of arrival, the reports that came before; it returns the other reports.

@@ -358,6 +358,42 @@ func TestPortsOfOthersArePassedOver(t *testing.T) {
 	}
 }
 
+// TestLeasingAgain: after a restart a lease gets the ports that it had, and nobody else's.
+func TestLeasingAgain(t *testing.T) {
+	t.Parallel()
+	for _, mux := range []bool{false, true} {
+		t.Run(fmt.Sprintf("rtcpMux %v", mux), func(t *testing.T) {
+			t.Parallel()
+			r := testReceiver(t, 8)
+			lease(t, r, mux)
+			first := lease(t, r, mux)
+			ep := first.Endpoint()
+			req := recorder.LeaseRequest{RTCPMux: mux, RTPPort: ep.RTPPort, RTCPPort: ep.RTCPPort}
+			if _, err := r.Lease(t.Context(), req); !errors.Is(err, recorder.ErrNoPorts) {
+				t.Errorf("error %v, want ErrNoPorts: it is leased", err)
+			}
+			if err := first.Close(); err != nil {
+				t.Fatal(err)
+			}
+			blocker, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: cmp.Or(ep.RTCPPort, ep.RTPPort)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Lease(t.Context(), req); !errors.Is(err, recorder.ErrNoPorts) || !strings.Contains(err.Error(), "another program") {
+				t.Errorf("error %v, want ErrNoPorts: another program has it", err)
+			}
+			_ = blocker.Close()
+			again, err := r.Lease(t.Context(), req)
+			if err != nil || again.Endpoint() != ep {
+				t.Fatalf("leased %+v, error %v, want %+v", again, err, ep)
+			}
+			if err := again.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // TestConcurrentUse stresses a lease from all sides; the race detector judges.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()

@@ -75,8 +75,9 @@ func report(t testing.TB, ssrcs ...uint32) []byte {
 
 // memory is a sink that remembers. Its calls come one at a time; a channel hands them to the test where one is set.
 type memory struct {
-	got   []arrived
-	calls chan arrived
+	got      []arrived
+	calls    chan arrived
+	overflow uint64
 }
 
 type arrived struct {
@@ -85,7 +86,7 @@ type arrived struct {
 	data []byte
 }
 
-func (m *memory) Overflow(time.Time, uint64) {}
+func (m *memory) Overflow(_ time.Time, datagrams uint64) { m.overflow += datagrams }
 
 func (m *memory) Packet(at time.Time, kind recorder.PacketKind, data []byte) {
 	a := arrived{at: at, kind: kind, data: bytes.Clone(data)}

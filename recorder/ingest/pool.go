@@ -45,6 +45,56 @@ func (p *pool) take(mux bool, bind func(ports) error) (ports, error) {
 	}
 }
 
+// takeExactly reserves and binds these ports, which a lease had before a restart, within the range or not: the SFU still
+// sends there. It fails with recorder.ErrNoPorts and the reason when they are taken, and with bind's error when that is
+// not about the port.
+func (p *pool) takeExactly(want ports, bind func(ports) error) error {
+	if err := p.reserveExactly(want); err != nil {
+		return err
+	}
+	err := bind(want)
+	if err == nil {
+		return nil
+	}
+	p.release(want)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: another program holds %s", recorder.ErrNoPorts, want)
+	}
+	return fmt.Errorf("ingest: bind %s: %w", want, err)
+}
+
+func (p *pool) reserveExactly(want ports) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.used[want.rtp] || want.rtcp != 0 && p.used[want.rtcp] {
+		return fmt.Errorf("%w: another track has leased %s", recorder.ErrNoPorts, want)
+	}
+	p.used[want.rtp] = true
+	if want.rtcp != 0 {
+		p.used[want.rtcp] = true
+	}
+	return nil
+}
+
+func (p ports) String() string {
+	if p.rtcp == 0 {
+		return fmt.Sprintf("media port %d", p.rtp)
+	}
+	return fmt.Sprintf("media port %d or %d", p.rtp, p.rtcp)
+}
+
+// wanted are the ports of a request; ok is false when it leaves them open.
+func wanted(req recorder.LeaseRequest) (want ports, ok bool, err error) {
+	want = ports{rtp: req.RTPPort, rtcp: req.RTCPPort}
+	switch {
+	case want == ports{}:
+		return want, false, nil
+	case want.rtp < 1 || want.rtp > 65535 || want.rtcp < 0 || want.rtcp > 65535 || want.rtp == want.rtcp || req.RTCPMux != (want.rtcp == 0):
+		return want, false, fmt.Errorf("ingest: ports %d and %d cannot be leased again with rtcpMux %v", want.rtp, want.rtcp, req.RTCPMux)
+	}
+	return want, true, nil
+}
+
 func (p *pool) reserve(mux bool, foreign map[int]bool) (ports, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

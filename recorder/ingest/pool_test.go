@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -137,4 +139,63 @@ func TestPoolRefusesDoubleRelease(t *testing.T) {
 		}
 	}()
 	p.release(got)
+}
+
+func TestTakeExactly(t *testing.T) {
+	t.Parallel()
+	p := newPool(100, 103)
+	bound := func(ports) error { return nil }
+	inUse := func(ports) error { return &net.OpError{Op: "listen", Err: syscall.EADDRINUSE} }
+	if err := p.takeExactly(ports{102, 103}, bound); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []ports{{102, 103}, {101, 102}, {103, 0}} {
+		if err := p.takeExactly(want, bound); !errors.Is(err, recorder.ErrNoPorts) || !strings.Contains(err.Error(), "another track") {
+			t.Errorf("%v: error %v", want, err)
+		}
+	}
+	if err := p.takeExactly(ports{100, 101}, inUse); !errors.Is(err, recorder.ErrNoPorts) || !strings.Contains(err.Error(), "another program holds media port 100 or 101") {
+		t.Errorf("error %v", err)
+	}
+	if err := p.takeExactly(ports{100, 0}, func(ports) error { return syscall.EACCES }); !errors.Is(err, syscall.EACCES) || errors.Is(err, recorder.ErrNoPorts) {
+		t.Errorf("error %v", err)
+	}
+	if err := p.takeExactly(ports{900, 901}, bound); err != nil { // the range was another before the restart
+		t.Fatal(err)
+	}
+	if got, err := p.take(false, bound); err != nil || got != (ports{100, 101}) {
+		t.Errorf("took %v, error %v", got, err)
+	}
+	if n := p.leased(); n != 6 {
+		t.Errorf("%d ports in use", n)
+	}
+	p.release(ports{900, 901})
+	p.release(ports{102, 103})
+	if err := p.takeExactly(ports{102, 103}, bound); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWantedPorts(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		req     recorder.LeaseRequest
+		exactly bool
+		refused bool
+	}{
+		{recorder.LeaseRequest{}, false, false},
+		{recorder.LeaseRequest{RTCPMux: true}, false, false},
+		{recorder.LeaseRequest{RTPPort: 20000, RTCPPort: 20001}, true, false},
+		{recorder.LeaseRequest{RTPPort: 20000, RTCPMux: true}, true, false},
+		{recorder.LeaseRequest{RTPPort: 20000}, false, true},
+		{recorder.LeaseRequest{RTCPPort: 20000}, false, true},
+		{recorder.LeaseRequest{RTPPort: 20000, RTCPPort: 20001, RTCPMux: true}, false, true},
+		{recorder.LeaseRequest{RTPPort: 20000, RTCPPort: 20000}, false, true},
+		{recorder.LeaseRequest{RTPPort: 70000, RTCPPort: 20001}, false, true},
+		{recorder.LeaseRequest{RTPPort: 20000, RTCPPort: -1}, false, true},
+	} {
+		if _, exactly, err := wanted(tc.req); exactly != tc.exactly || (err != nil) != tc.refused {
+			t.Errorf("%+v: exactly %v, error %v", tc.req, exactly, err)
+		}
+	}
 }

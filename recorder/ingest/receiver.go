@@ -60,9 +60,7 @@ func (c Config) bindAddr() netip.Addr {
 func (r *Receiver) Lease(ctx context.Context, req recorder.LeaseRequest) (recorder.Lease, error) {
 	l := &Lease{mux: req.RTCPMux, networks: r.cfg.networks(), forget: r.forget,
 		log: r.log.With("recording_id", req.RecordingID, "track_id", req.TrackID, "kind", string(req.Kind))}
-	var err error
-	l.ports, err = r.pool.take(req.RTCPMux, func(p ports) error { return l.bind(ctx, r.cfg, p) })
-	if err != nil {
+	if err := r.bind(ctx, l, req); err != nil {
 		return nil, err
 	}
 	l.endpoint = recorder.Endpoint{IP: r.cfg.announced(), RTPPort: l.ports.rtp, RTCPPort: l.ports.rtcp}
@@ -70,6 +68,21 @@ func (r *Receiver) Lease(ctx context.Context, req recorder.LeaseRequest) (record
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// bind gives a lease the ports that it had, or any.
+func (r *Receiver) bind(ctx context.Context, l *Lease, req recorder.LeaseRequest) error {
+	bind := func(p ports) error { return l.bind(ctx, r.cfg, p) }
+	want, exactly, err := wanted(req)
+	if err != nil {
+		return err
+	}
+	if exactly {
+		l.ports = want
+		return r.pool.takeExactly(want, bind)
+	}
+	l.ports, err = r.pool.take(req.RTCPMux, bind)
+	return err
 }
 
 // admit gives a lease to a poller, unless the receiver has been closed meanwhile.

@@ -130,6 +130,95 @@ func TestARepairedKeyframe(t *testing.T) {
 	}
 }
 
+// TestGoingOnAfterARestart: the spool holds a stream up to a packet; what is asked for when the next ones come?
+func TestGoingOnAfterARestart(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name    string
+		codec   recorder.Codec
+		down    int    // ms from the newest spooled packet to the first one now
+		seq     uint16 // of the first packet; 65500 is the newest spooled one
+		ts      int    // its timestamp in ms; -1: as the time that has passed
+		missing int
+		oldest  uint16
+	}{
+		{"nothing is missing", recorder.VP8, 10, 65501, -1, 0, 0},
+		{"a second", recorder.VP8, 1000, 264, -1, 299, 65501},
+		{"two seconds", recorder.VP8, 2000, 564, -1, 599, 65501},
+		{"ten seconds: the newest fifth", recorder.VP8, 10000, 2964, -1, 599, 2365},
+		{"five minutes", recorder.VP8, 300_000, 24428, -1, 163, 24265}, // 90000 packets: the numbers have wrapped, which nobody can see
+		{"a thick stream", recorder.VP8, 1000, 1964, -1, maxMissing, 940},
+		{"paused at the SFU meanwhile", recorder.VP8, 60_000, 65501, -1, 0, 0},
+		{"sound: one second", recorder.Opus, 3000, 114, -1, 49, 65},
+		{"the first packet was overtaken", recorder.VP8, 5, 65499, -1, 0, 0},
+		{"the same packet again", recorder.VP8, 5, 65500, 0, 0, 0},
+		{"another source", recorder.VP8, 1000, 30000, 400_000, 0, 0},
+		{"another source, just ahead", recorder.VP8, 1000, 200, 60_000, 0, 0},
+		{"the clock was set back", recorder.VP8, -5000, 264, -1, 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			params := vp8Params()
+			params.Codec = tc.codec
+			rate := tc.codec.ClockRate() / 1000
+			if tc.ts < 0 {
+				tc.ts = tc.down
+			}
+			sink := &memory{}
+			tr, err := newTrack(recorder.Attachment{Params: params, Source: announced, Sink: sink,
+				Spooled: &recorder.Spooled{Seq: 65500, RTP: 4294967000, At: ms(0)}}, false, anyIPv4, &counters{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, ok := tr.tick(ms(tc.down)); ok {
+				t.Fatalf("%x sent before anything was heard", f.data)
+			}
+			timestamp := func(n int) uint32 { return uint32(4294967000 + n*rate) }
+			tr.onRTP(sfuRTP, packet(t, testSSRC, 101, tc.seq, timestamp(tc.ts), vp8Delta), ms(tc.down))
+			asked := map[uint16]bool{}
+			plis := 0
+			for now := tc.down; now < tc.down+1000; now += 25 {
+				f, ok := tr.tick(ms(now))
+				if !ok {
+					continue
+				}
+				packets, err := rtcp.Unmarshal(f.data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, p := range packets {
+					if _, ok := p.(*rtcp.PictureLossIndication); ok {
+						plis++
+						if now != tc.down {
+							t.Errorf("a keyframe was asked for only after %d ms", now-tc.down)
+						}
+					} else {
+						for _, pair := range p.(*rtcp.TransportLayerNack).Nacks {
+							for _, seq := range pair.PacketList() {
+								asked[seq] = true
+							}
+						}
+					}
+				}
+			}
+			oldest, ok := tc.seq, false
+			for n := tc.seq - 1; asked[n]; n-- {
+				oldest, ok = n, true
+			}
+			// What is at the horizon's edge may go before it is asked for: 128 go with one request.
+			if slack := 20; len(asked) > tc.missing || len(asked) < tc.missing-slack || ok && oldest-tc.oldest > uint16(slack) {
+				t.Errorf("asked for %d from %d on, want %d from %d on", len(asked), oldest, tc.missing, tc.oldest)
+			}
+			if want := map[bool]int{true: 1}[tc.codec != recorder.Opus]; plis != want {
+				t.Errorf("%d keyframes asked for, want %d", plis, want)
+			}
+			if len(sink.got) != 1 || int(tr.count.stats(tr).Lost) != tc.missing {
+				t.Errorf("%d delivered, %+v", len(sink.got), tr.count.stats(tr))
+			}
+		})
+	}
+}
+
 // ------------------------------------------------------------ an SFU that loses
 
 // sim plays a stream from an SFU that repairs as mediasoup does, over a way that loses in both directions, in a time of

@@ -103,6 +103,17 @@ func (s *seat) due(now time.Time) (f feedback, ok bool, next time.Time) {
 	return f, ok, s.track.next
 }
 
+// overflowed notes that the kernel dropped datagrams. During a pause nobody misses them.
+func (s *seat) overflowed(at time.Time, datagrams uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.track == nil || s.track.held {
+		return
+	}
+	s.count.DroppedByKernel += datagrams
+	s.track.sink.Overflow(at, datagrams)
+}
+
 // Stats implements recorder.Lease.
 func (s *seat) Stats() recorder.NetStats {
 	s.mu.Lock()

@@ -1,6 +1,10 @@
 package ingest
 
-import "time"
+import (
+	"time"
+
+	"github.com/dualrec/dualrec/recorder"
+)
 
 // Bounds of RFC 3550 appendix A.1, as wide on the late side: a repaired packet of mediasoup can be two seconds old.
 const (
@@ -40,6 +44,32 @@ type sequence struct {
 func newSequence(clockRate int) *sequence {
 	return &sequence{clockRate: clockRate, suspect: -1}
 }
+
+// resume begins behind a packet that came earlier: what is missing between it and the next one observed is missing here,
+// as far as it can still be asked for. That is what was sent within the horizon before the next packet, newest first.
+// What is older, or of another source, is none of this stream's losses.
+func (s *sequence) resume(was recorder.Spooled, seq uint16, timestamp uint32, at time.Time, horizon time.Duration) {
+	elapsed := at.Sub(was.At)
+	ticks := int64(int32(timestamp - was.RTP - uint32(int64(elapsed/time.Microsecond)*int64(s.clockRate)/1_000_000)))
+	if off := time.Duration(ticks) * time.Second / time.Duration(s.clockRate); elapsed < 0 || off.Abs() > sameSource {
+		return // begin at the next packet
+	}
+	ahead := int64(seq - was.Seq)
+	if ahead > 1<<16-maxMisorder && elapsed < sameSource {
+		s.begin(was.Seq, was.At) // it has overtaken
+		return
+	}
+	missing := max(ahead-1, 0)
+	if elapsed > horizon {
+		missing = missing * int64(horizon/time.Millisecond) / int64(elapsed/time.Millisecond)
+	}
+	if missing = min(missing, maxMissing); missing > 0 {
+		s.begin(seq-uint16(missing)-1, at.Add(-elapsed*time.Duration(missing+1)/time.Duration(ahead)))
+	}
+}
+
+// sameSource is how far a timestamp may lie off the time that has passed: a sender's pacer and stalls.
+const sameSource = 5 * time.Second
 
 // observe takes one packet. ext is its extended number, lost the change in the count of missing packets.
 func (s *sequence) observe(seq uint16, at time.Time) (kind arrival, ext int64, lost int64) {

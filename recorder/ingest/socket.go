@@ -17,6 +17,8 @@ type datagram struct {
 	at   time.Time // when the kernel took it in
 	data []byte
 	cut  bool // longer than maxDatagram
+	// dropped counts what the kernel has dropped of this socket since it was bound, before this datagram (modulo 2^32).
+	dropped uint32
 }
 
 // slots are the buffers of one socket: what one read may return.

@@ -50,7 +50,9 @@ func openSocket(ctx context.Context, ip netip.Addr, port, buffer, batch int) (*s
 	}
 	// Without stamps from the kernel, datagrams count from when they are read.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-	return &socket{slots: newSlots(batch), granted: granted, oob: make([]byte, 64), fd: fd}, nil
+	// Without this count, what the kernel drops looks as if the network had lost it.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+	return &socket{slots: newSlots(batch), granted: granted, oob: make([]byte, 128), fd: fd}, nil
 }
 
 func dupFD(conn *net.UDPConn) (fd int, err error) {
@@ -81,8 +83,9 @@ func (s *socket) read() ([]datagram, error) {
 		case err != nil:
 			return s.batch, os.NewSyscallError("recvmsg", err)
 		}
-		s.batch = append(s.batch, datagram{from: addrPort(from), at: stampOf(s.oob[:oobn], time.Now()), data: buf[:n],
-			cut: flags&unix.MSG_TRUNC != 0})
+		d := datagram{from: addrPort(from), data: buf[:n], cut: flags&unix.MSG_TRUNC != 0}
+		d.at, d.dropped = notesOf(s.oob[:oobn], time.Now())
+		s.batch = append(s.batch, d)
 	}
 	return s.batch, nil
 }
@@ -157,23 +160,27 @@ func setReceiveBuffer(conn *net.UDPConn, bytes int) (int, error) {
 	return granted / 2, err
 }
 
-// stampOf reads the time of arrival (SO_TIMESTAMPNS, socket(7)) out of a datagram's control messages. now stands in
-// where there is none, and where it lies in the future because the clock was set back.
-func stampOf(oob []byte, now time.Time) time.Time {
+// notesOf reads what the kernel notes on a datagram (socket(7)): its time of arrival (SO_TIMESTAMPNS), and how many were
+// dropped before it since the socket was bound (SO_RXQ_OVFL), 0 where it says nothing. now stands in where there is no
+// time, and where it lies in the future because the clock was set back.
+func notesOf(oob []byte, now time.Time) (at time.Time, dropped uint32) {
+	at = now
 	for len(oob) >= unix.CmsgLen(0) {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {
-			return now
+			break
 		}
-		// Two 64-bit numbers; machines with 32-bit times do without.
-		if h.Level == unix.SOL_SOCKET && h.Type == unix.SO_TIMESTAMPNS && len(data) == 16 {
-			at := time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
-			if at.After(now) {
-				return now
+		switch {
+		case h.Level != unix.SOL_SOCKET:
+		case h.Type == unix.SO_TIMESTAMPNS && len(data) == 16: // two 64-bit numbers; machines with 32-bit times do without
+			stamp := time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
+			if !stamp.After(now) {
+				at = stamp
 			}
-			return at
+		case h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
+			dropped = binary.NativeEndian.Uint32(data)
 		}
 		oob = rest
 	}
-	return now
+	return at, dropped
 }

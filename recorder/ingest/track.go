@@ -22,7 +22,8 @@ type track struct {
 	keys   *keyframes // nil: sound has no keyframes
 	count  *counters
 	gaps   gaps
-	sender uint32 // our SSRC in feedback
+	resume *recorder.Spooled // until the first packet
+	sender uint32            // our SSRC in feedback
 
 	packet   rtp.Packet // reused, so that parsing allocates nothing
 	keyTime  uint32     // RTP timestamp of the last keyframe: its packets share it
@@ -68,6 +69,11 @@ func makeTrack(a recorder.Attachment, from peer, c *counters) (*track, error) {
 	if a.Params.Codec != recorder.Opus {
 		t.keys = &keyframes{interval: a.KeyframeInterval}
 		t.gaps.horizon = videoHorizon
+	}
+	if a.Spooled != nil {
+		was := *a.Spooled
+		t.resume = &was
+		t.requestKeyframe() // what is missing may be more than the SFU still has
 	}
 	c.SSRC, c.JitterMs = a.Params.SSRC, 0
 	return t, nil
@@ -150,6 +156,10 @@ func (t *track) media(bytes int, at time.Time) {
 		c.FirstPacketAt = at
 	}
 	c.LastPacketAt = at
+	if t.resume != nil {
+		t.seq.resume(*t.resume, t.packet.SequenceNumber, t.packet.Timestamp, at, t.gaps.horizon)
+		t.resume = nil
+	}
 	before := t.seq.newest
 	kind, ext, lost := t.seq.observe(t.packet.SequenceNumber, at)
 	c.lost += lost
