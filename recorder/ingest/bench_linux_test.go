@@ -18,7 +18,7 @@ func BenchmarkTrack(b *testing.B) {
 	for _, call := range []string{"chrome-vp8", "chrome-h264"} {
 		b.Run(call, func(b *testing.B) {
 			c := readCapture(b, call, "webcam-1")
-			tr, err := newTrack(recorder.Attachment{Params: c.params, Source: recorder.Source{}, Sink: discard{}}, false, anyIPv4, &counters{})
+			tr, err := newTrack(recorder.Attachment{Params: c.params, Source: recorder.Source{}, Sink: discard{}}, false, anyIPv4, plainRTP, &counters{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -53,7 +53,7 @@ func FuzzDatagrams(f *testing.F) {
 		params := vp8Params()
 		params.Codec = codecs[int(codec)%len(codecs)]
 		sink := &strict{t: t}
-		tr, err := newTrack(recorder.Attachment{Params: params, Source: recorder.Source{}, Sink: sink}, codec&4 != 0, anyIPv4, &counters{})
+		tr, err := newTrack(recorder.Attachment{Params: params, Source: recorder.Source{}, Sink: sink}, codec&4 != 0, anyIPv4, plainRTP, &counters{})
 		if err != nil {
 			t.Fatal(err)
 		}

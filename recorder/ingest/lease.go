@@ -34,6 +34,7 @@ type Lease struct {
 	endpoint recorder.Endpoint
 	mux      bool
 	networks networks
+	srtp     recorder.SRTPParameters // what our RTCP is encrypted with; zero: plain RTP
 	ports    ports
 	rtp      *socket
 	rtcp     *socket // nil with rtcpMux
@@ -78,7 +79,7 @@ func (l *Lease) Endpoint() recorder.Endpoint { return l.endpoint }
 // Attach begins with what its source says, whatever came before, so that a track that a stranger took over is freed by
 // attaching anew.
 func (l *Lease) Attach(a recorder.Attachment) error {
-	return l.sit(func(c *counters) (*track, error) { return newTrack(a, l.mux, l.networks, c) })
+	return l.sit(func(c *counters) (*track, error) { return newTrack(a, l.mux, l.networks, l.srtp, c) })
 }
 
 // Detach implements recorder.Lease. What has arrived by now is delivered first.

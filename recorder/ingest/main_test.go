@@ -34,6 +34,8 @@ var (
 // anyIPv4 takes media from every IPv4 address.
 var anyIPv4 networks
 
+var plainRTP recorder.SRTPParameters
+
 const (
 	testSSRC = 0x01020304
 	testRTX  = 0x01020305

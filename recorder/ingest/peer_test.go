@@ -169,7 +169,7 @@ func TestHijack(t *testing.T) {
 		t.Parallel()
 		sink := &memory{}
 		tr, err := newTrack(recorder.Attachment{Params: vp8Params(), Source: open, Sink: sink}, false,
-			networks{within: prefixes("192.0.2.0/24")}, &counters{})
+			networks{within: prefixes("192.0.2.0/24")}, plainRTP, &counters{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -317,7 +317,7 @@ func smuggle(t *testing.T, l *Lease, rtp netip.AddrPort, rtcpPort uint16) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	tr, err := newTrack(recorder.Attachment{Params: vp8Params(), Sink: &memory{}}, false, anyIPv4, &l.count)
+	tr, err := newTrack(recorder.Attachment{Params: vp8Params(), Sink: &memory{}}, false, anyIPv4, plainRTP, &l.count)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,10 @@ func (c Config) bindAddr() netip.Addr {
 
 // Lease implements recorder.Receiver. It fails with recorder.ErrNoPorts or ErrClosed.
 func (r *Receiver) Lease(ctx context.Context, req recorder.LeaseRequest) (recorder.Lease, error) {
-	l := &Lease{mux: req.RTCPMux, networks: r.cfg.networks(), forget: r.forget,
+	if err := checkKey(req.SRTP); err != nil {
+		return nil, fmt.Errorf("ingest: lease SRTP: %w", err)
+	}
+	l := &Lease{mux: req.RTCPMux, networks: r.cfg.networks(), srtp: req.SRTP, forget: r.forget,
 		log: r.log.With("recording_id", req.RecordingID, "track_id", req.TrackID, "kind", string(req.Kind))}
 	if err := r.bind(ctx, l, req); err != nil {
 		return nil, err

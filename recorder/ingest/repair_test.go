@@ -166,7 +166,7 @@ func TestGoingOnAfterARestart(t *testing.T) {
 			}
 			sink := &memory{}
 			tr, err := newTrack(recorder.Attachment{Params: params, Source: announced, Sink: sink,
-				Spooled: &recorder.Spooled{Seq: 65500, RTP: 4294967000, At: ms(0)}}, false, anyIPv4, &counters{})
+				Spooled: &recorder.Spooled{Seq: 65500, RTP: 4294967000, At: ms(0)}}, false, anyIPv4, plainRTP, &counters{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -406,7 +406,7 @@ func TestRepairUnderLoss(t *testing.T) {
 			t.Run(fmt.Sprintf("%.0f%% %v rtx %v", tc.loss*100, tc.way, rtx), func(t *testing.T) {
 				t.Parallel()
 				sink := &memory{}
-				tr, err := newTrack(recorder.Attachment{Params: vp8Params(), Source: announced, Sink: sink}, false, anyIPv4, &counters{})
+				tr, err := newTrack(recorder.Attachment{Params: vp8Params(), Source: announced, Sink: sink}, false, anyIPv4, plainRTP, &counters{})
 				if err != nil {
 					t.Fatal(err)
 				}

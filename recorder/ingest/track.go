@@ -24,6 +24,7 @@ type track struct {
 	gaps   gaps
 	resume *recorder.Spooled // until the first packet
 	sender uint32            // our SSRC in feedback
+	crypto *crypto           // nil: plain RTP
 
 	packet   rtp.Packet // reused, so that parsing allocates nothing
 	keyTime  uint32     // RTP timestamp of the last keyframe: its packets share it
@@ -46,26 +47,30 @@ type counters struct {
 	lost     int64
 }
 
-// newTrack is for packets from sockets.
-func newTrack(a recorder.Attachment, mux bool, n networks, c *counters) (*track, error) {
+// newTrack is for packets from sockets. ours is the key that the sockets were leased with.
+func newTrack(a recorder.Attachment, mux bool, n networks, ours recorder.SRTPParameters, c *counters) (*track, error) {
 	from, err := newPeer(a.Source, mux, n)
 	if err != nil {
 		return nil, err
 	}
-	return makeTrack(a, from, c)
+	return makeTrack(a, from, ours, c)
 }
 
 // newFedTrack is for packets from a transport that knows its sender.
 func newFedTrack(a recorder.Attachment, c *counters) (*track, error) {
-	return makeTrack(a, peer{known: true, mux: true}, c)
+	return makeTrack(a, peer{known: true, mux: true}, recorder.SRTPParameters{}, c)
 }
 
-func makeTrack(a recorder.Attachment, from peer, c *counters) (*track, error) {
+func makeTrack(a recorder.Attachment, from peer, ours recorder.SRTPParameters, c *counters) (*track, error) {
 	if a.Sink == nil {
 		return nil, errors.New("attachment without a sink")
 	}
 	t := &track{params: a.Params, sink: a.Sink, peer: from, count: c, seq: newSequence(a.Params.Codec.ClockRate()),
 		gaps: gaps{nack: a.Params.NACK, horizon: audioHorizon}, sender: senderSSRC(a.Params)}
+	var err error
+	if t.crypto, err = newCrypto(ours, a.SRTP, a.Params, t.sender); err != nil {
+		return nil, err
+	}
 	if a.Params.Codec != recorder.Opus {
 		t.keys = &keyframes{interval: a.KeyframeInterval}
 		t.gaps.horizon = videoHorizon
@@ -103,24 +108,52 @@ func (t *track) onRTP(from netip.AddrPort, data []byte, at time.Time) {
 		t.count.DroppedForeign++
 		return
 	}
-	if err := t.packet.Unmarshal(data); err != nil || t.packet.Version != 2 {
-		t.count.DroppedMalformed++
+	data, ok := t.open(data, at)
+	if !ok {
 		return
 	}
-	switch h := &t.packet.Header; {
+	t.peer.pinRTP(from)
+	switch {
 	case t.held:
 		t.count.DroppedHeld++
-	case h.SSRC == t.params.SSRC && h.PayloadType == t.params.PayloadType:
-		t.peer.pinRTP(from)
+	case t.packet.SSRC == t.params.SSRC:
 		t.sink.Packet(at, recorder.PacketRTP, data)
 		t.media(len(data), at)
-	case t.params.RTXSSRC != 0 && h.SSRC == t.params.RTXSSRC && h.PayloadType == t.params.RTXPayloadType:
-		t.peer.pinRTP(from)
+	default:
 		t.count.rtx++
 		t.repair(data, at)
-	default:
-		t.count.DroppedForeign++
 	}
+}
+
+// open checks and decrypts a packet and parses it into t.packet. What is none of the stream's is counted and not ok.
+func (t *track) open(data []byte, at time.Time) (plain []byte, ok bool) {
+	h := &t.packet.Header
+	if _, err := h.Unmarshal(data); err != nil || h.Version != 2 {
+		t.count.DroppedMalformed++
+		return nil, false
+	}
+	if !t.announced(h) {
+		t.count.DroppedForeign++
+		return nil, false
+	}
+	if t.crypto != nil {
+		if data, ok = t.crypto.openRTP(data, h, at); !ok {
+			t.count.DroppedUnauthentic++
+			return nil, false
+		}
+	}
+	if err := t.packet.Unmarshal(data); err != nil {
+		t.count.DroppedMalformed++
+		return nil, false
+	}
+	return data, true
+}
+
+// announced tells whether a packet is of the announced stream, or of its retransmissions.
+func (t *track) announced(h *rtp.Header) bool {
+	p := &t.params
+	return h.SSRC == p.SSRC && h.PayloadType == p.PayloadType ||
+		p.RTXSSRC != 0 && h.SSRC == p.RTXSSRC && h.PayloadType == p.RTXPayloadType
 }
 
 // repair takes a retransmission (RFC 4588 §4) and goes on with the packet that it repeats, if that is missing.
@@ -224,6 +257,13 @@ func (t *track) onRTCP(from netip.AddrPort, data []byte, at time.Time) {
 		t.count.DroppedForeign++
 		return
 	}
+	if t.crypto != nil {
+		var ok bool
+		if data, ok = t.crypto.openRTCP(data); !ok {
+			t.count.DroppedUnauthentic++
+			return
+		}
+	}
 	ours, ok := reportsAbout(data, t.params.SSRC)
 	switch {
 	case !ok:
@@ -280,7 +320,16 @@ func (t *track) tick(now time.Time) (f feedback, ok bool) {
 	t.out = t.out[:0]
 	t.askMissing(now)
 	t.askKeyframe(now)
-	return feedback{data: t.out, to: to}, len(t.out) > 0
+	return t.sealed(to)
+}
+
+// sealed is what is to be sent, encrypted where the track is.
+func (t *track) sealed(to netip.AddrPort) (feedback, bool) {
+	if t.crypto == nil || len(t.out) == 0 {
+		return feedback{data: t.out, to: to}, len(t.out) > 0
+	}
+	data, err := t.crypto.seal(t.out)
+	return feedback{data: data, to: to}, err == nil // it fails after 2^31 datagrams
 }
 
 func (t *track) askMissing(now time.Time) {

@@ -13,7 +13,7 @@ import (
 func testTrack(t *testing.T, source recorder.Source, mux bool) (*track, *memory) {
 	t.Helper()
 	sink := &memory{}
-	tr, err := newTrack(recorder.Attachment{Params: vp8Params(), Source: source, Sink: sink}, mux, anyIPv4, &counters{})
+	tr, err := newTrack(recorder.Attachment{Params: vp8Params(), Source: source, Sink: sink}, mux, anyIPv4, plainRTP, &counters{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestNewTrackRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := newTrack(a, false, anyIPv4, &counters{}); err == nil {
+			if _, err := newTrack(a, false, anyIPv4, plainRTP, &counters{}); err == nil {
 				t.Error("accepted")
 			}
 		})
@@ -195,7 +195,7 @@ func TestRealCalls(t *testing.T) {
 			t.Parallel()
 			c := readCapture(t, tc.call, tc.track)
 			sink := &memory{}
-			tr, err := newTrack(recorder.Attachment{Params: c.params, Source: recorder.Source{RTPPort: int(c.rtp.Port())}, Sink: sink}, false, anyIPv4, &counters{})
+			tr, err := newTrack(recorder.Attachment{Params: c.params, Source: recorder.Source{RTPPort: int(c.rtp.Port())}, Sink: sink}, false, anyIPv4, plainRTP, &counters{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +231,7 @@ func TestLossAsksForAKeyframe(t *testing.T) {
 	t.Parallel()
 	c := readCapture(t, "chrome-vp8", "webcam-1")
 	tr, err := newTrack(recorder.Attachment{Params: c.params, Source: recorder.Source{RTPPort: int(c.rtp.Port()), RTCPPort: int(c.rtcp.Port())},
-		Sink: &memory{}}, false, anyIPv4, &counters{})
+		Sink: &memory{}}, false, anyIPv4, plainRTP, &counters{})
 	if err != nil {
 		t.Fatal(err)
 	}
