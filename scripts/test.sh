@@ -41,8 +41,9 @@ full() {
   stage "go vet" go vet ./...
   stage "fast tests" fast
   stage "browser packages" browser_packages
+  stage "fuzz" scripts/fuzz.sh "${FUZZTIME:-2s}"
   stage "SDK for mediasoup" sdk_tests
-  stage "all tests" race 20m ./...
+  stage "all tests" race 40m ./...
 }
 
 case ${1:-} in
