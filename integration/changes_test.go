@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dualrec/dualrec/integration/callplayer/player"
+	"github.com/dualrec/dualrec/integration/mediacheck"
 	"github.com/dualrec/dualrec/integration/synth"
 )
 
@@ -203,4 +204,106 @@ func TestKeyframeIsAskedFor(t *testing.T) {
 	if asked := sender.Received().PLI; asked < 1 || asked > 3 {
 		t.Errorf("%d keyframes were asked for", asked)
 	}
+}
+
+// TestLayoutIsChanged: the pictures are laid out anew twice in one call, on the canvas that it began with.
+func TestLayoutIsChanged(t *testing.T) {
+	t.Parallel()
+	const length, first, then = 9 * second, 3 * second, 6 * second
+	m := dual(length, player.RepairNone)
+	c := theSite(t).startMade(t, m, player.StartInput{}, nil)
+	change := func(layout string) func() error {
+		return func() error {
+			_, err := c.site.do(t.Context(), c.site.service, "setLayout", input{"recordingId": c.started.ID, "layout": layout})
+			return err
+		}
+	}
+	c.playMade(m, during{first, change("SCREEN_ONLY")}, during{then, change("PICTURE_IN_PICTURE")})
+	v, path := c.finish()
+	middle := mediacheck.Rect{X: 800, Y: 450, W: madeW, H: madeH}
+	corner := mediacheck.Rect{X: 1416, Y: 786, W: 480, H: 270}
+	beside := c.watch(m, v, path)
+	beside.checkLength(t, length, c.late)
+	beside.checkOtherGaps(t)
+	alone := watch(t, m.videos, v, path, map[string]mediacheck.Rect{"SCREEN": middle, "WEBCAM": corner})
+	for _, part := range []struct {
+		shown
+		kind     string
+		from, to time.Duration
+	}{{beside, "SCREEN", 0, first}, {beside, "WEBCAM", 0, first}, {alone, "SCREEN", first, length}, {alone, "WEBCAM", then, length}} {
+		seen := part.shown
+		seen.number = map[string][]int{part.kind: part.number[part.kind]}
+		seen.checkOnly(t, m, part.kind, part.from, part.to)
+	}
+}
+
+// checkOnly: the picture that is due is shown from one instant to another, and none before and after.
+func (s shown) checkOnly(t *testing.T, m made, kind string, from, to time.Duration) {
+	t.Helper()
+	wrong := 0
+	for frame, n := range s.number[kind] {
+		at := time.Duration(frame) * second / 30
+		video, on := m.at(kind, at)
+		if !on {
+			continue
+		}
+		period := second / time.Duration(video.FPS)
+		off := time.Duration(n)*period - at
+		good := n != synth.NoNumber && off < inTime && off > -period-inTime
+		switch {
+		case (at-from).Abs() < 2*gapsSlack || (at-to).Abs() < 2*gapsSlack:
+		case from < at && at < to && !good, (at < from || at > to) && n != synth.NoNumber:
+			wrong++
+		}
+	}
+	if wrong > 0 {
+		t.Errorf("%s: %d frames do not show it from %v to %v alone", kind, wrong, from, to)
+	}
+}
+
+// stalled is a call whose webcam stands still for a while in the middle, and goes on with its old timestamps. The silence is
+// in the ledger, and afterwards picture and sound are together.
+func stalled(t *testing.T, still, length time.Duration) {
+	t.Helper()
+	const from = 3 * second
+	webcam := madeWebcam
+	webcam.Stretches = []synth.Stretch{{To: from, Width: madeW, Height: madeH}, {From: from + still, To: length, Width: madeW, Height: madeH, Stalled: still}}
+	m := changing(length, "webcam", webcam)
+	c := theSite(t).startMade(t, m, player.StartInput{}, nil)
+	c.playMade(m)
+	s := c.finishMade(m)
+	s.checkGap(t, "STALLED", "WEBCAM", from, from+still)
+	s.checkEveryPicture(t, m, "WEBCAM", 0, length-most)
+	s.checkEveryPicture(t, m, "SCREEN", 0, length-most)
+	s.checkOtherGaps(t, "STALLED WEBCAM")
+}
+
+func TestSenderStalls(t *testing.T) {
+	t.Parallel()
+	stalled(t, 6*second, 13*second)
+}
+
+func TestSenderStallsForLong(t *testing.T) {
+	if !long {
+		t.Skip("half a minute: set DUALREC_LONG=1, or run make test-long")
+	}
+	t.Parallel()
+	stalled(t, 18*second, 30*second)
+}
+
+// TestClocksDrift: for ten minutes the camera's clock is 200 ppm too fast and the microphone's as much too slow. That would
+// be 240 ms between them at the end, and is not seen.
+func TestClocksDrift(t *testing.T) {
+	if !long {
+		t.Skip("ten minutes: set DUALREC_LONG=1, or run make test-long")
+	}
+	t.Parallel()
+	const length = 10 * 60 * second
+	m := dual(length, player.RepairNACK)
+	m.videos[1].PPM, m.sound.PPM = 200, -200
+	c := theSite(t).startMade(t, m, player.StartInput{}, nil)
+	c.playMade(m)
+	s := c.finishMade(m)
+	s.checkOtherGaps(t)
+	s.checkEveryPicture(t, m, "SCREEN", 0, length-most)
 }

@@ -100,6 +100,7 @@ type view struct {
 	Capture       string
 	CaptureReason string
 	DurationMs    int
+	ComposeLagMs  int
 	SizeBytes     float64
 	Width, Height int
 	HasGaps       bool
@@ -131,7 +132,7 @@ func (v view) track(kind string) track {
 	return track{}
 }
 
-const viewFields = `id capture captureReason durationMs sizeBytes width height hasGaps viewUrl failure { code message }
+const viewFields = `id capture captureReason durationMs composeLagMs sizeBytes width height hasGaps viewUrl failure { code message }
 	gaps { kind track fromMs toMs packets detail }
 	tracks { kind state codec stats { packets lost duplicates reordered droppedForeign droppedMalformed keyframes keyframesAsked } }`
 
@@ -422,7 +423,7 @@ type payload struct {
 
 var selections = map[string]string{
 	"startRecording": "recording { id }", "attachTrack": "track { id state }", "detachTrack": "track { id state }",
-	"pauseRecording": "recording { id capture }", "resumeRecording": "recording { id capture }", "stopRecording": "recording { id capture }",
+	"pauseRecording": "recording { id capture }", "resumeRecording": "recording { id capture }", "stopRecording": "recording { id capture }", "setLayout": "recording { id }",
 	"grantPlayback":  "grant { videoUrl waveformUrl expiresAt refreshAfter }",
 	"createBookmark": "bookmark { id }", "addComment": "comment { id }",
 }

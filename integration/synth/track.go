@@ -43,6 +43,8 @@ type Stretch struct {
 	Width, Height int           // multiples of 2, at least 160×90
 	Skip          uint16        // sequence numbers that are missing before it: an SFU that switches layers leaves one
 	Anew          bool          // the source begins anew: sequence numbers and timestamps jump
+	// Stalled is time before it that the timestamps do not know of: the sender stood still, and went on as if nothing had been.
+	Stalled time.Duration
 }
 
 // Steady is one stretch of 320×180.
@@ -160,7 +162,11 @@ func (w *writer) begin(st Stretch, codec Codec) {
 		w.seq += 20000
 		w.base += 1_000_000_000
 	default:
+		for ; w.nextReport < st.From; w.nextReport += w.reports { // an SFU goes on reporting by the old clock
+			w.report(w.nextReport)
+		}
 		w.seq += st.Skip
+		w.base -= uint32(int64(math.Round(st.Stalled.Seconds() * w.rate)))
 	}
 	if codec == H264 {
 		w.payloader = &codecs.H264Payloader{}
