@@ -324,6 +324,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 	end := w.run()
 	mu.Lock()
 	states = nil // the probe's
+	synced.Store(false)
 	mu.Unlock()
 	id := w.start("call", recorder.AgentAudio)
 	look("started")

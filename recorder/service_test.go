@@ -203,8 +203,12 @@ func (c *memCatalog) state(id string) recorder.CaptureState {
 func (c *memCatalog) wait(t *testing.T, id string, want recorder.CaptureState) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
-	for c.state(id) != want {
-		if got := c.state(id); got.Ended() {
+	for {
+		got := c.state(id)
+		if got == want {
+			return
+		}
+		if got.Ended() {
 			t.Fatalf("recording is %s (%+v), waited for %s", got, c.failure(id), want)
 		}
 		select {
