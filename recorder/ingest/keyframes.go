@@ -45,6 +45,12 @@ func (k *keyframes) restart(at time.Time) {
 	k.lastKey, k.waitingSince = time.Time{}, at
 }
 
+// again: a pause is over. What began before shows nothing of the time since, and a picture is wanted at once.
+func (k *keyframes) again(at time.Time) {
+	k.lastKey, k.waitingSince = time.Time{}, at
+	k.open, k.requested = false, true
+}
+
 // request notes that somebody wants a keyframe. One that begins after the call satisfies it.
 func (k *keyframes) request() { k.requested = true }
 

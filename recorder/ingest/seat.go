@@ -16,6 +16,10 @@ type seat struct {
 	count  counters
 	closed bool
 
+	// A pause is the lease's: who attaches in it, or right after it, is subject to it as well.
+	held     bool
+	released time.Time // the end of the last pause
+
 	sending sync.Mutex // makes feedback one at a time, taken before mu
 }
 
@@ -29,6 +33,12 @@ func (s *seat) sit(make func(*counters) (*track, error)) error {
 	t, err := make(&s.count)
 	if err != nil {
 		return &attachmentError{err}
+	}
+	switch {
+	case s.held:
+		t.hold()
+	case time.Since(s.released) < longAgo:
+		t.release(s.released)
 	}
 	s.track = t
 	return nil
@@ -60,14 +70,23 @@ func (s *seat) shutDown() {
 func (s *seat) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.held {
+		return
+	}
+	s.held = true
 	if s.track != nil {
 		s.track.hold()
 	}
 }
 
+// release does nothing unless there is a pause.
 func (s *seat) release(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.held {
+		return
+	}
+	s.held, s.released = false, at
 	if s.track != nil {
 		s.track.release(at)
 	}
@@ -107,7 +126,7 @@ func (s *seat) due(now time.Time) (f feedback, ok bool, next time.Time) {
 func (s *seat) overflowed(at time.Time, datagrams uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.track == nil || s.track.held {
+	if s.track == nil || s.held {
 		return
 	}
 	s.count.DroppedByKernel += datagrams

@@ -30,7 +30,8 @@ type track struct {
 	keyTime  uint32     // RTP timestamp of the last keyframe: its packets share it
 	hasKey   bool
 	strayKey bool // the stray packet before a restart began a keyframe
-	held     bool // paused: nothing is delivered
+	pause    pause
+	clock    captureClock
 
 	restored []byte    // an original packet out of its retransmission
 	seqs     []int64   // to ask for, reused
@@ -66,7 +67,7 @@ func makeTrack(a recorder.Attachment, from peer, ours recorder.SRTPParameters, c
 		return nil, errors.New("attachment without a sink")
 	}
 	t := &track{params: a.Params, sink: a.Sink, peer: from, count: c, seq: newSequence(a.Params.Codec.ClockRate()),
-		gaps: gaps{nack: a.Params.NACK, horizon: audioHorizon}, sender: senderSSRC(a.Params)}
+		gaps: gaps{nack: a.Params.NACK, horizon: audioHorizon}, clock: captureClock{rate: int64(a.Params.Codec.ClockRate())}, sender: senderSSRC(a.Params)}
 	var err error
 	if t.crypto, err = newCrypto(ours, a.SRTP, a.Params, t.sender); err != nil {
 		return nil, err
@@ -114,11 +115,10 @@ func (t *track) onRTP(from netip.AddrPort, data []byte, at time.Time) {
 	}
 	t.peer.pinRTP(from)
 	switch {
-	case t.held:
-		t.count.DroppedHeld++
 	case t.packet.SSRC == t.params.SSRC:
-		t.sink.Packet(at, recorder.PacketRTP, data)
-		t.media(len(data), at)
+		t.media(data, at)
+	case t.pause.flow != flowing:
+		t.count.DroppedHeld++ // nobody has asked for it
 	default:
 		t.count.rtx++
 		t.repair(data, at)
@@ -176,48 +176,65 @@ func (t *track) repair(data []byte, at time.Time) {
 	binary.BigEndian.PutUint32(t.restored[8:], t.params.SSRC)
 	t.packet.SequenceNumber, t.packet.Payload = seq, payload[2:]
 	t.count.restored++
-	t.sink.Packet(at, recorder.PacketRTP, t.restored)
-	t.media(len(t.restored), at)
+	t.media(t.restored, at)
 }
 
-// media counts a packet of the announced SSRC and follows its stream.
-func (t *track) media(bytes int, at time.Time) {
-	c := t.count
-	c.Packets++
-	c.Bytes += uint64(bytes)
-	if c.FirstPacketAt.IsZero() {
-		c.FirstPacketAt = at
-	}
-	c.LastPacketAt = at
+// media takes a packet of the announced SSRC and follows its stream.
+func (t *track) media(data []byte, at time.Time) {
 	if t.resume != nil {
 		t.seq.resume(*t.resume, t.packet.SequenceNumber, t.packet.Timestamp, at, t.gaps.horizon)
 		t.resume = nil
 	}
 	before := t.seq.newest
 	kind, ext, lost := t.seq.observe(t.packet.SequenceNumber, at)
-	c.lost += lost
+	if kind == restarted {
+		t.gaps.forget()
+		t.clock.forget()
+		t.pause.early = nil
+	}
+	if kind != stray && kind != duplicate {
+		t.clock.follow(t.packet.Timestamp, at)
+	}
+	was := t.pause.flow
+	if !t.passes(kind, ext, data, at) {
+		t.count.DroppedHeld++
+		return
+	}
+	t.accept(data, at)
+	if was == waiting {
+		t.startAgain(ext, at)
+		return
+	}
+	t.count.lost += lost
 	switch kind {
 	case duplicate:
-		c.Duplicates++
+		t.count.Duplicates++
 		return
 	case late:
 		if t.gaps.close(ext, at) {
-			c.Repaired++
+			t.count.Repaired++
 		} else {
-			c.Reordered++
+			t.count.Reordered++
 		}
 	case afterHole:
 		t.missing(ext-lost, ext-1, before, at)
 		t.seq.time(t.packet.Timestamp, at)
-	case restarted:
-		t.gaps.forget()
-		t.seq.time(t.packet.Timestamp, at)
-	case inOrder:
+	case inOrder, restarted:
 		t.seq.time(t.packet.Timestamp, at)
 	}
 	if t.keys != nil {
 		t.picture(kind, ext, at)
 	}
+}
+
+// startAgain goes on after a pause with t.packet, which is delivered: nothing before it is missed.
+func (t *track) startAgain(ext int64, at time.Time) {
+	t.seq.first = ext
+	if t.keys != nil {
+		t.hasKey = false
+		t.picture(inOrder, ext, at)
+	}
+	t.catchUp(at)
 }
 
 // missing has the packets from … to watched, where that is of use.
@@ -270,6 +287,8 @@ func (t *track) onRTCP(from netip.AddrPort, data []byte, at time.Time) {
 		t.count.DroppedMalformed++
 	case !ours:
 		t.count.DroppedForeign++
+	case t.pause.flow == held:
+		t.count.DroppedHeld++
 	default:
 		t.peer.pinRTCP(from)
 		t.count.RTCPPackets++
@@ -309,7 +328,7 @@ type feedback struct {
 // tick decides what is due at a moment, and sets next. ok is false when nothing is to be sent.
 func (t *track) tick(now time.Time) (f feedback, ok bool) {
 	t.next, t.hurry = time.Time{}, false
-	if t.held {
+	if t.pause.flow == held {
 		return feedback{}, false
 	}
 	to := t.peer.control()
@@ -345,17 +364,20 @@ func (t *track) askMissing(now time.Time) {
 }
 
 func (t *track) askKeyframe(now time.Time) {
-	if t.keys == nil || !t.keys.due(now, t.gaps.damaged(now)) {
+	if t.keys == nil {
+		return
+	}
+	if from := t.pause.released.Add(captureGuard); t.pause.flow == waiting && now.Before(from) {
+		t.next = from // what the answer shows would not be known to be new
+		return
+	}
+	if !t.keys.due(now, t.gaps.damaged(now)) {
 		return
 	}
 	t.keys.asked(now)
 	t.count.KeyframesAsked++
 	t.out = appendPLI(t.out, t.sender, t.params.SSRC)
 }
-
-// hold and release begin and end a pause.
-func (t *track) hold()               { t.held = true }
-func (t *track) release(_ time.Time) { t.held = false }
 
 // requestKeyframe notes a wish; the next tick carries it out.
 func (t *track) requestKeyframe() {
