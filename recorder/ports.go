@@ -86,11 +86,11 @@ type Lease interface {
 	// Detach stops delivery and keeps the sockets.
 	Detach()
 	// Hold begins a pause: when it returns, nothing that came or comes is delivered or counted, and nothing is asked
-	// for again, until Release.
+	// for again, until Release. Detach and Attach do not end it.
 	Hold()
 	// Release ends a pause at an instant of the wall clock: packets captured before it are dropped however late they
 	// come and by whichever SSRC, no sequence number from before is asked for, and pictures begin at a keyframe that
-	// was captured after it.
+	// was captured after it. Without a pause it does nothing.
 	Release(at time.Time)
 	// RequestKeyframe sends a PLI, subject to the limiter (at most one a second).
 	RequestKeyframe()

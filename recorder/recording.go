@@ -493,6 +493,9 @@ func (r *recording) resume(actor Actor, number int) (changed bool, err error) {
 	r.aliveSince.Store(at.UnixNano())
 	r.gate.open(at)
 	for _, t := range r.tracks {
+		if t.lease != nil {
+			t.lease.Release(at) // though nothing is attached: it may have been, when the pause began
+		}
 		if t.leg == nil {
 			continue
 		}

@@ -276,7 +276,7 @@ func (n *line) Endpoint() recorder.Endpoint {
 func (n *line) Attach(a recorder.Attachment) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.sink, n.ssrc, n.attached, n.held = a.Sink, a.Params.SSRC, a, false
+	n.sink, n.ssrc, n.attached = a.Sink, a.Params.SSRC, a
 	return nil
 }
 func (n *line) Detach() { n.mu.Lock(); n.sink = nil; n.mu.Unlock() }
@@ -706,6 +706,32 @@ func TestWholeCall(t *testing.T) {
 		if !c.Stored || len(c.CiphertextSHA256) != 32 || c.FileID == "" {
 			t.Errorf("copy %+v", c)
 		}
+	}
+}
+
+// TestAPauseEndsForWhoIsNotAttached: the track was detached in the pause. Who attaches after it is recorded.
+func TestAPauseEndsForWhoIsNotAttached(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	defer w.run()()
+	id := w.start("call", recorder.AgentAudio)
+	if err := w.attach(id, recorder.AgentAudio, 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.svc.Pause(t.Context(), recorder.PauseCommand{TenantID: "ten_1", RecordingID: id, Reason: recorder.PausePayment, Actor: me}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.svc.Detach(t.Context(), recorder.DetachCommand{TenantID: "ten_1", RecordingID: id, Kind: recorder.AgentAudio, Actor: me}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.svc.Resume(t.Context(), recorder.ResumeCommand{TenantID: "ten_1", RecordingID: id, Actor: me}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.attach(id, recorder.AgentAudio, 8); err != nil {
+		t.Fatal(err)
+	}
+	if w.net.of(recorder.AgentAudio).held {
+		t.Error("the track is paused for ever")
 	}
 }
 
