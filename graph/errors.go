@@ -45,6 +45,8 @@ type verdict struct {
 	code  recorder.ErrorCode
 	msg   string
 	field []string
+	// reason is set with recorder.CodeCapacity.
+	reason recorder.RefusalReason
 }
 
 // conditions maps sentinels to the outside. The order matters only where errors wrap each other.
@@ -69,10 +71,13 @@ var conditions = []struct {
 	{context.DeadlineExceeded, codeTimeout, "the operation took too long: ask for less, or retry"},
 }
 
+// reasons are those of recorder.CodeCapacity.
+var reasons = map[error]recorder.RefusalReason{recorder.ErrNoPorts: recorder.RefusedPorts, recorder.ErrSpoolFull: recorder.RefusedDisk}
+
 // judge is the one table from errors to the outside. What it does not know is internal, and ok is false.
 func judge(err error) (v verdict, ok bool) {
 	if c, is := errors.AsType[*recorder.CommandError](err); is {
-		return verdict{c.Code, c.Msg, c.Field}, true
+		return verdict{code: c.Code, msg: c.Msg, field: c.Field, reason: c.Reason}, true
 	}
 	if s, is := errors.AsType[*recorder.StateError](err); is {
 		return verdict{code: recorder.CodeConflict, msg: fmt.Sprintf("the recording is %s, and this needs one of %v", s.Is, s.Want)}, true
@@ -88,9 +93,9 @@ func judge(err error) (v verdict, ok bool) {
 			continue
 		}
 		if c.msg == "" {
-			return verdict{code: c.code, msg: wordsOf(err, c.err)}, true
+			return verdict{code: c.code, msg: wordsOf(err, c.err), reason: reasons[c.err]}, true
 		}
-		return verdict{code: c.code, msg: c.msg}, true
+		return verdict{code: c.code, msg: c.msg, reason: reasons[c.err]}, true
 	}
 	return verdict{code: codeInternal, msg: internalText}, false
 }
@@ -111,7 +116,11 @@ func userErrors(err error) ([]*model.UserError, error) {
 	if !known || v.code == codeTimeout {
 		return nil, err
 	}
-	return []*model.UserError{{Field: v.field, Message: v.msg, Code: v.code}}, nil
+	out := &model.UserError{Field: v.field, Message: v.msg, Code: v.code}
+	if v.reason != "" {
+		out.Reason = &v.reason
+	}
+	return []*model.UserError{out}, nil
 }
 
 // present is gqlgen's error presenter. Errors of the GraphQL library itself (parsing, validation, a null where none

@@ -28,12 +28,31 @@ func (ErrorCode) Values() []string {
 		string(CodeUnsupported), string(CodeForbidden), string(CodeUnavailable)}
 }
 
+// RefusalReason says which resource of a recorder is used up, beside CodeCapacity.
+type RefusalReason string
+
+// The reasons of CAPACITY.
+const (
+	RefusedPorts       RefusalReason = "PORTS"       // no free media ports
+	RefusedDisk        RefusalReason = "DISK"        // the spool's disk or quota is nearly full
+	RefusedEncoder     RefusalReason = "ENCODER"     // composing is too far behind
+	RefusedRecordings  RefusalReason = "RECORDINGS"  // as many recordings capture as the operator allows
+	RefusedAttachments RefusalReason = "ATTACHMENTS" // this recording has had as many attachments as one may have
+)
+
+// Values lists all reasons.
+func (RefusalReason) Values() []string {
+	return []string{string(RefusedPorts), string(RefusedDisk), string(RefusedEncoder), string(RefusedRecordings), string(RefusedAttachments)}
+}
+
 // CommandError is a refusal that the caller can act on. Its text is safe to show to the tenant.
 type CommandError struct {
 	Code  ErrorCode
 	Field []string // path into the input, GraphQL names
 	Msg   string
-	Err   error // cause for logs, never shown
+	// Reason is set with CodeCapacity.
+	Reason RefusalReason
+	Err    error // cause for logs, never shown
 }
 
 // Error implements error.

@@ -132,12 +132,14 @@ const (
 	GapStalled  GapKind = "STALLED"  // the sender sent nothing
 	GapMissing  GapKind = "MISSING"  // an expected track was not (yet) there
 	GapDowntime GapKind = "DOWNTIME" // the recorder itself was not running
+	GapDropped  GapKind = "DROPPED"  // this machine dropped what had come: its disk was full or it did not read its sockets in time
+	GapReduced  GapKind = "REDUCED"  // shown at a lower frame rate: the machine was overloaded
 )
 
 // Values lists all kinds of gaps.
 func (GapKind) Values() []string {
 	return []string{string(GapLost), string(GapRepaired), string(GapFrozen), string(GapMuted), string(GapPaused),
-		string(GapStalled), string(GapMissing), string(GapDowntime)}
+		string(GapStalled), string(GapMissing), string(GapDowntime), string(GapDropped), string(GapReduced)}
 }
 
 // PauseReason says why a recording was paused.

@@ -299,7 +299,7 @@ func (r *recording) attach(c AttachCommand, params RTPParameters) (TrackRow, err
 // replaceLeg begins a leg in place of the one that the track had, if any.
 func (r *recording) replaceLeg(t *track, f feed, params RTPParameters) error {
 	if r.nextLeg >= maxLegs {
-		return &CommandError{Code: CodeCapacity, Msg: fmt.Sprintf("this recording has had %d attachments, which is the limit", maxLegs)}
+		return &CommandError{Code: CodeCapacity, Reason: RefusedAttachments, Msg: fmt.Sprintf("this recording has had %d attachments, which is the limit", maxLegs)}
 	}
 	if err := r.endLeg(t); err != nil {
 		return err

@@ -378,9 +378,9 @@ func startError(op string, err error) error {
 	case errors.As(err, &ce):
 		return err
 	case errors.Is(err, ErrNoPorts):
-		return &CommandError{Code: CodeCapacity, Msg: "this recorder has no free media ports: retry later or on another recorder", Err: err}
+		return &CommandError{Code: CodeCapacity, Reason: RefusedPorts, Msg: "this recorder has no free media ports: retry later or on another recorder", Err: err}
 	case errors.Is(err, ErrSpoolFull):
-		return &CommandError{Code: CodeCapacity, Msg: "this recorder's spool is full: retry later; the operator must free disk space", Err: err}
+		return &CommandError{Code: CodeCapacity, Reason: RefusedDisk, Msg: "this recorder's spool is full: retry later or on another recorder; the operator must free disk space", Err: err}
 	case errors.Is(err, kms.ErrKeyUnavailable):
 		return &CommandError{Code: CodeUnavailable, Msg: "the tenant's encryption key is not available: retry later", Err: err}
 	case errors.Is(err, ErrTenantSuspended):

@@ -115,7 +115,7 @@ var (
 // KindValidator is a validator for the "kind" field enum values. It is called by the builders before save.
 func KindValidator(k recorder.GapKind) error {
 	switch k {
-	case "LOST", "REPAIRED", "FROZEN", "MUTED", "PAUSED", "STALLED", "MISSING", "DOWNTIME":
+	case "LOST", "REPAIRED", "FROZEN", "MUTED", "PAUSED", "STALLED", "MISSING", "DOWNTIME", "DROPPED", "REDUCED":
 		return nil
 	default:
 		return fmt.Errorf("gap: invalid enum value for kind field: %q", k)

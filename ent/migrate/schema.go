@@ -271,7 +271,7 @@ var (
 	// GapsColumns holds the columns for the "gaps" table.
 	GapsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeString, Size: 64},
-		{Name: "kind", Type: field.TypeEnum, Enums: []string{"LOST", "REPAIRED", "FROZEN", "MUTED", "PAUSED", "STALLED", "MISSING", "DOWNTIME"}},
+		{Name: "kind", Type: field.TypeEnum, Enums: []string{"LOST", "REPAIRED", "FROZEN", "MUTED", "PAUSED", "STALLED", "MISSING", "DOWNTIME", "DROPPED", "REDUCED"}},
 		{Name: "from_us", Type: field.TypeInt64},
 		{Name: "to_us", Type: field.TypeInt64},
 		{Name: "packets", Type: field.TypeInt, Default: 0},

@@ -403,6 +403,7 @@ type ComplexityRoot struct {
 		Code    func(childComplexity int) int
 		Field   func(childComplexity int) int
 		Message func(childComplexity int) int
+		Reason  func(childComplexity int) int
 	}
 }
 
@@ -1957,6 +1958,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.UserError.Message(childComplexity), true
+	case "UserError.reason":
+		if e.ComplexityRoot.UserError.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UserError.Reason(childComplexity), true
 
 	}
 	return 0, false
@@ -2181,7 +2188,28 @@ type RecordingHeartbeat { position: StreamPosition! }
 enum StorageTier { HOT COOLING COLD RESTORING RESTORED }
 enum Disposition { RETAINED DUE DELETING DELETED DELETE_FAILED }
 enum TrackState { EXPECTED ATTACHED ACTIVE STALLED CLOSED }
-enum GapKind { LOST REPAIRED FROZEN MUTED PAUSED STALLED MISSING DOWNTIME }
+enum GapKind {
+  "Packets never came."
+  LOST
+  "Packets came late, by retransmission."
+  REPAIRED
+  "The last good picture was held, because what followed could not be decoded."
+  FROZEN
+  "The track was detached."
+  MUTED
+  "Recording was paused on purpose."
+  PAUSED
+  "The sender sent nothing."
+  STALLED
+  "An expected track was not (yet) there."
+  MISSING
+  "The recorder was not running."
+  DOWNTIME
+  "The recorder dropped what had come: detail says whether its disk was full or its sockets were not read in time."
+  DROPPED
+  "Shown at a lower frame rate (detail): the recorder was overloaded and set to save work."
+  REDUCED
+}
 
 type Recording implements Node {
   id: ID!
@@ -2439,7 +2467,26 @@ type Subscription {
 }
 
 "A refusal that the caller can act on. Switch on code; message may change."
-type UserError { field: [String!]  message: String!  code: ErrorCode! }
+type UserError {
+  field: [String!]
+  message: String!
+  code: ErrorCode!
+  "With CAPACITY: what is used up. Null with every other code."
+  reason: RefusalReason
+}
+
+enum RefusalReason {
+  "No free media ports."
+  PORTS
+  "The recorder's disk or quota is nearly full."
+  DISK
+  "Composing is too far behind."
+  ENCODER
+  "As many recordings capture as the operator allows."
+  RECORDINGS
+  "This recording has had as many attachments as one may have."
+  ATTACHMENTS
+}
 
 enum ErrorCode {
   "A field is missing, too long or malformed."
@@ -3021,6 +3068,8 @@ func (ec *executionContext) childFields_UserError(ctx context.Context, field gra
 		return ec.fieldContext_UserError_message(ctx, field)
 	case "code":
 		return ec.fieldContext_UserError_code(ctx, field)
+	case "reason":
+		return ec.fieldContext_UserError_reason(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UserError", field.Name)
 }
@@ -9909,6 +9958,29 @@ func (ec *executionContext) fieldContext_UserError_code(_ context.Context, field
 	return graphql.NewScalarFieldContext("UserError", field, false, false, errors.New("field of type ErrorCode does not have child fields"))
 }
 
+func (ec *executionContext) _UserError_reason(ctx context.Context, field graphql.CollectedField, obj *model.UserError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UserError_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *recorder.RefusalReason) graphql.Marshaler {
+			return ec.marshalORefusalReason2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐRefusalReason(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UserError_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UserError", field, false, false, errors.New("field of type RefusalReason does not have child fields"))
+}
+
 func (ec *executionContext) ___Directive_name(ctx context.Context, field graphql.CollectedField, obj *introspection.Directive) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -16352,6 +16424,11 @@ func (ec *executionContext) _UserError(ctx context.Context, sel ast.SelectionSet
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "reason":
+			out.Values[i] = ec._UserError_reason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -18157,6 +18234,25 @@ func (ec *executionContext) unmarshalORecordingOrder2ᚖgithubᚗcomᚋdualrec�
 	}
 	res, err := ec.unmarshalInputRecordingOrder(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalORefusalReason2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐRefusalReason(ctx context.Context, v any) (*recorder.RefusalReason, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := recorder.RefusalReason(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalORefusalReason2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐRefusalReason(ctx context.Context, sel ast.SelectionSet, v *recorder.RefusalReason) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(string(*v))
+	return res
 }
 
 func (ec *executionContext) marshalOSession2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋentᚐSession(ctx context.Context, sel ast.SelectionSet, v *ent.Session) graphql.Marshaler {

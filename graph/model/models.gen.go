@@ -401,6 +401,8 @@ type UserError struct {
 	Field   []string           `json:"field,omitempty"`
 	Message string             `json:"message"`
 	Code    recorder.ErrorCode `json:"code"`
+	// With CAPACITY: what is used up. Null with every other code.
+	Reason *recorder.RefusalReason `json:"reason,omitempty"`
 }
 
 // What a role may do; how far it reaches (own calls, own queues, the tenant) depends on the role too.

@@ -143,7 +143,7 @@ func (c *Composer) attend(ctx context.Context, r childRun, child *child, pipes *
 func (c *Composer) watch(ctx context.Context, child *child, act *activity) (stalled bool) {
 	tick := time.NewTicker(max(c.cfg.StallTimeout/8, time.Millisecond))
 	defer tick.Stop()
-	last, since := act.bytes.Load(), time.Now()
+	p := progress{limit: c.cfg.StallTimeout, since: time.Now()}
 	for {
 		select {
 		case <-child.done:
@@ -152,14 +152,35 @@ func (c *Composer) watch(ctx context.Context, child *child, act *activity) (stal
 			child.stop(c.cfg.TermGrace)
 			return false
 		case now := <-tick.C:
-			if n := act.bytes.Load(); n != last || act.outside.Load() > 0 {
-				last, since = n, now
-			} else if now.Sub(since) >= c.cfg.StallTimeout {
+			used, _ := processorTime(child.pid)
+			if p.stalled(now, act.bytes.Load(), act.outside.Load() > 0, used) {
 				child.stop(c.cfg.TermGrace)
 				return true
 			}
 		}
 	}
+}
+
+// progress judges a child by what it moves and uses.
+type progress struct {
+	limit time.Duration
+	since time.Time // when it last did something
+	bytes uint64
+	moved time.Duration // processor time when it last moved a byte
+	used  time.Duration // … and when looked at last
+}
+
+// stalled tells a child that hangs (it moves nothing and uses no time for the limit) or turns in circles (it uses as much
+// time as the limit for one byte) from one that gets hardly any time on a busy machine. waits: somebody outside keeps it
+// waiting.
+func (p *progress) stalled(now time.Time, bytes uint64, waits bool, used time.Duration) bool {
+	switch {
+	case bytes != p.bytes || waits:
+		p.since, p.bytes, p.moved, p.used = now, bytes, used, used
+	case used > p.used && used-p.moved < p.limit:
+		p.since, p.used = now, used
+	}
+	return now.Sub(p.since) >= p.limit || used-p.moved >= p.limit
 }
 
 // drain copies an output to its consumer.

@@ -125,6 +125,20 @@ func TestChildStalls(t *testing.T) {
 	}
 }
 
+// A child that was stopped (SIGSTOP) uses no time and takes no SIGTERM; it is killed.
+func TestStoppedChildStalls(t *testing.T) {
+	t.Parallel()
+	c, dir := fake(t, `exec 9>$DIR/alive; kill -STOP $$; exec sleep 1000`, func(c *compose.Config) {
+		c.StallTimeout, c.TermGrace = 300*time.Millisecond, 50*time.Millisecond
+	})
+	gone := alive(t, dir)
+	var stall *compose.StallError
+	if err := c.Video(t.Context(), card(), io.Discard); !errors.As(err, &stall) {
+		t.Errorf("error is %v, want a *StallError", err)
+	}
+	gone()
+}
+
 // A source that has nothing for long is no stall of the child: live calls are quiet.
 func TestQuietSourceIsNoStall(t *testing.T) {
 	t.Parallel()

@@ -13,8 +13,8 @@ import (
 // Config sets a Composer up. The zero value of a field means its default.
 type Config struct {
 	FFmpegPath       string        // program name or path; default "ffmpeg"
-	Nice             int           // added niceness of children, 0…19; default 10; -1 for none
-	StallTimeout     time.Duration // a child that moves no byte for so long, though nobody keeps it waiting, is ended; default 30 s
+	Nice             int           // added niceness of children, 0…19; default 19: capture goes first; -1 for none
+	StallTimeout     time.Duration // a child that moves no byte for so long, though nobody keeps it waiting and it gets time to run, is ended; default 30 s
 	TermGrace        time.Duration // between SIGTERM and SIGKILL; default 2 s
 	Preset           string        // of x264; default "ultrafast" (with CABAC and 8x8 transform)
 	QP               int           // quantizer of x264 while the rate allows it, 10…45, lower is better; default 28
@@ -45,7 +45,7 @@ func (c Config) withDefaults() Config {
 		c.FFmpegPath = "ffmpeg"
 	}
 	if c.Nice == 0 {
-		c.Nice = 10
+		c.Nice = 19
 	}
 	if c.Preset == "" {
 		c.Preset = "ultrafast"

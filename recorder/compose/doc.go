@@ -38,7 +38,8 @@
 //
 // A child runs in its own process group and dies with its parent. It ends by exit, by a signal, by not starting or by
 // not ending; each is a type of error (ExitError, StartError, StallError). A child is stalled when it neither
-// takes nor gives a byte although nobody outside keeps it waiting: a live call that is quiet is no stall.
+// takes nor gives a byte although nobody outside keeps it waiting: a live call that is quiet is no stall, and neither is
+// a child that works slowly because the machine gives it little time.
 //
 // The package knows FFmpeg, Matroska and a little of the codecs' headers. It does not know where frames come from,
 // what a recording is, or how its results are stored.

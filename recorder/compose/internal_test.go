@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/at-wat/ebml-go"
 	"github.com/at-wat/ebml-go/webm"
@@ -318,5 +319,36 @@ func TestParseSPS(t *testing.T) {
 				t.Errorf("%+v, %v, want %+v", got, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestProgress: a child that gets little time is no stalled one; one that hangs or turns in circles is.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1000, 0)
+	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
+	p := progress{limit: 30 * time.Second, since: begin}
+	steps := []struct {
+		second int
+		bytes  uint64
+		waits  bool
+		used   time.Duration
+		want   bool
+	}{
+		{10, 5, false, time.Second, false},
+		{39, 5, false, time.Second, false},
+		{100, 5, true, time.Second, false},                            // a quiet source
+		{129, 5, false, 1010 * time.Millisecond, false},               // starved, but at work
+		{158, 5, false, 1020 * time.Millisecond, false},               // still
+		{187, 5, false, 1020 * time.Millisecond, false},               // nothing since 158
+		{188, 5, false, 1020 * time.Millisecond, true},                // hangs
+		{189, 6, false, 2 * time.Second, false},                       // moved after all
+		{190, 6, false, 31*time.Second + 999*time.Millisecond, false}, // busy
+		{191, 6, false, 32 * time.Second, true},                       // in circles
+	}
+	for _, s := range steps {
+		if got := p.stalled(at(s.second), s.bytes, s.waits, s.used); got != s.want {
+			t.Errorf("second %d: stalled is %v", s.second, got)
+		}
 	}
 }
