@@ -45,6 +45,7 @@ func (c common) tokenKeys() string { return filepath.Join(c.Data, "keys", "user-
 // serveConfig is everything about a running server. Flags win over the environment (DUALREC_…).
 type serveConfig struct {
 	common
+	loadConfig
 	Listen         string        `help:"Address of the API. Anything but loopback needs --trusted-proxy, which ends TLS in front." default:"127.0.0.1:8080" env:"DUALREC_LISTEN"`
 	PublicURL      string        `help:"Where people reach this server, for links (default: http:// and --listen)." placeholder:"URL" env:"DUALREC_PUBLIC_URL"`
 	TrustedProxy   []string      `help:"Networks (CIDR) of TLS-ending proxies whose X-Forwarded-For is believed." placeholder:"CIDR" env:"DUALREC_TRUSTED_PROXY"`
@@ -60,7 +61,6 @@ type serveConfig struct {
 	Node           string        `help:"Name of this recorder; recordings belong to the node that captures them (default: drawn once, kept in the data folder)." env:"DUALREC_NODE"`
 	Workers        int           `help:"Segments composed at once (default: number of CPUs)." env:"DUALREC_WORKERS"`
 	FFmpeg         string        `help:"FFmpeg program." default:"ffmpeg" env:"DUALREC_FFMPEG" name:"ffmpeg"`
-	SpoolMaxBytes  int64         `help:"Refuse new recordings above this size of the spool; 0: no limit." env:"DUALREC_SPOOL_MAX_BYTES"`
 	KeepSpool      bool          `help:"Keep the encrypted spool after the store has confirmed the recording." env:"DUALREC_KEEP_SPOOL"`
 	IdleStop       time.Duration `help:"Stop a recording that received nothing for so long." default:"5m" env:"DUALREC_IDLE_STOP"`
 	NATS           string        `help:"NATS cluster (default: one embedded in the process)." placeholder:"URL" env:"DUALREC_NATS" name:"nats"`
@@ -146,6 +146,9 @@ func (c serveConfig) loopbackOnly() bool {
 func (c serveConfig) Validate() error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if err := c.validate(); err != nil {
+		errs = append(errs, err)
+	}
 	if _, err := c.proxies(); err != nil {
 		errs = append(errs, err)
 	}

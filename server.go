@@ -182,7 +182,12 @@ func (m *program) close() error {
 }
 
 func (m *program) openRecorder(ctx context.Context, keys *local.Keyring, store recorder.ObjectStore, tell notifier) error {
-	sp, err := spool.New(spool.Config{Root: filepath.Join(m.cfg.Data, "spool"), MaxBytes: m.cfg.SpoolMaxBytes}, m.log)
+	levels, err := m.cfg.disk()
+	if err != nil {
+		return err
+	}
+	sp, err := spool.New(spool.Config{Root: filepath.Join(m.cfg.Data, "spool"), MaxBytes: m.cfg.SpoolMaxBytes,
+		MinFreeBytes: max(1, levels.FreeBytes[0]), ReserveBytes: m.cfg.SpoolReserve}, m.log)
 	if err != nil {
 		return err
 	}
@@ -209,9 +214,10 @@ func (m *program) openRecorder(ctx context.Context, keys *local.Keyring, store r
 	if err != nil {
 		return err
 	}
-	m.recorder, err = recorder.New(
-		recorder.Config{Node: node, Workers: m.cfg.workers(), IdleStop: m.cfg.IdleStop, KeepSpool: m.cfg.KeepSpool},
-		recorder.Deps{Catalog: m.catalog, Spool: sp, Receiver: receiver, Depacketizers: depacketize.Set{}, Composer: composer,
+	rc := recorder.Config{Node: node, Workers: m.cfg.workers(), IdleStop: m.cfg.IdleStop, KeepSpool: m.cfg.KeepSpool}
+	m.cfg.limits(&rc)
+	m.recorder, err = recorder.New(rc,
+		recorder.Deps{Catalog: m.catalog, Spool: sp, Disk: sp, Receiver: receiver, Depacketizers: depacketize.Set{}, Composer: composer,
 			Muxer: mp4.New(), Store: store, Keys: keys, Notifier: tell, Logger: m.log,
 			NewID:    func(prefix string) string { return nodeid.New(nodeid.Kind(prefix)) },
 			NewPeaks: func() recorder.PeakWriter { return new(compose.Peaks) }, AudioPriming: compose.AudioPriming})
@@ -428,6 +434,7 @@ func (m *program) metrics() http.Handler {
 	gauge("dualrec_live_rtp_foreign_packets", "Packets dropped because they were not announced.", func(t recorder.Totals) float64 { return float64(t.Net.DroppedForeign) })
 	gauge("dualrec_live_rtp_malformed_packets", "Packets dropped because they were not RTP.", func(t recorder.Totals) float64 { return float64(t.Net.DroppedMalformed) })
 	gauge("dualrec_live_keyframes_asked", "Keyframes asked for by live recordings.", func(t recorder.Totals) float64 { return float64(t.Net.KeyframesAsked) })
+	reg.MustRegister(newLoadCollector(m.recorder.Load))
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dualrec_store_breaker_open", Help: "1 while the object store's breaker is open.",
 		ConstLabels: prometheus.Labels{"store": "local"}}, func() float64 {
 		if m.breaker.State() == objectstore.Open {

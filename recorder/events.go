@@ -28,6 +28,8 @@ const (
 	EventLayoutChanged EventType = "LAYOUT_CHANGED"
 	EventStopped       EventType = "STOPPED"
 	EventRecovered     EventType = "RECOVERED"
+	EventDropBegan     EventType = "DROP_BEGAN"
+	EventDropEnded     EventType = "DROP_ENDED"
 
 	EventEpochSet       EventType = "EPOCH_SET"
 	EventSegmentSealed  EventType = "SEGMENT_SEALED"
@@ -53,6 +55,8 @@ type Event struct {
 	LayoutChanged  *LayoutChanged  `json:"layout_changed,omitempty"`
 	Stopped        *StoppedEvent   `json:"stopped,omitempty"`
 	Recovered      *RecoveredEvent `json:"recovered,omitempty"`
+	DropBegan      *DropBegan      `json:"drop_began,omitempty"`
+	DropEnded      *DropEnded      `json:"drop_ended,omitempty"`
 	EpochSet       *EpochSet       `json:"epoch_set,omitempty"`
 	SegmentSealed  *SegmentSealed  `json:"segment_sealed,omitempty"`
 	AudioSealed    *AudioSealed    `json:"audio_sealed,omitempty"`
@@ -118,6 +122,18 @@ type RecoveredEvent struct {
 	DownFrom time.Time `json:"down_from"`
 }
 
+// DropBegan: from At on nothing of the track is written, because this machine has no room for it.
+type DropBegan struct {
+	TrackID string `json:"track_id"`
+	Cause   string `json:"cause"` // CauseDiskFull, CauseDiskFailed
+}
+
+// DropEnded: the track is written again from At on.
+type DropEnded struct {
+	TrackID string `json:"track_id"`
+	Packets int64  `json:"packets"` // dropped since it began
+}
+
 // EpochSet fixes recording time 0 for ever.
 type EpochSet struct {
 	Epoch time.Time `json:"epoch"`
@@ -131,8 +147,10 @@ type SegmentSealed struct {
 	Layout Layout `json:"layout"`
 	Paused bool   `json:"paused,omitempty"`
 	// Broken: it could not be rendered and shows a card. A later process renders it again.
-	Broken bool     `json:"broken,omitempty"`
-	Blob   BlobInfo `json:"blob"`
+	Broken bool `json:"broken,omitempty"`
+	// ReducedFPS: the machine was overloaded, and pictures were shown at this rate; 0: as they came.
+	ReducedFPS int      `json:"reduced_fps,omitempty"`
+	Blob       BlobInfo `json:"blob"`
 }
 
 // AudioSealed: the sound of the whole recording is rendered.
@@ -240,6 +258,8 @@ func (e Event) payloads() []taggedPayload {
 		{EventLayoutChanged, e.LayoutChanged != nil, e.LayoutChanged},
 		{EventStopped, e.Stopped != nil, e.Stopped},
 		{EventRecovered, e.Recovered != nil, e.Recovered},
+		{EventDropBegan, e.DropBegan != nil, e.DropBegan},
+		{EventDropEnded, e.DropEnded != nil, e.DropEnded},
 		{EventEpochSet, e.EpochSet != nil, e.EpochSet},
 		{EventSegmentSealed, e.SegmentSealed != nil, e.SegmentSealed},
 		{EventAudioSealed, e.AudioSealed != nil, e.AudioSealed},
@@ -366,11 +386,25 @@ func (s *StoppedEvent) check() error { return eventText("reason", s.Reason, fals
 
 func (r *RecoveredEvent) check() error { return checkInstant("down_from", r.DownFrom) }
 
+func (d *DropBegan) check() error {
+	return errors.Join(eventText("track_id", d.TrackID, true), eventText("cause", d.Cause, true))
+}
+
+func (d *DropEnded) check() error {
+	if d.Packets < 0 {
+		return fmt.Errorf("packets %d is negative", d.Packets)
+	}
+	return eventText("track_id", d.TrackID, true)
+}
+
 func (e *EpochSet) check() error { return checkInstant("epoch", e.Epoch) }
 
 func (s *SegmentSealed) check() error {
 	if s.Index < 0 || s.Index > maxFrames || s.From < 0 || s.To <= s.From || s.To > maxFrames {
 		return fmt.Errorf("segment %d with frames [%d, %d) is none", s.Index, s.From, s.To)
+	}
+	if s.ReducedFPS < 0 || s.ReducedFPS > 240 {
+		return fmt.Errorf("reduced_fps %d is not within 0…240", s.ReducedFPS)
 	}
 	return eventText("blob.name", s.Blob.Name, true)
 }

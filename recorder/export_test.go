@@ -29,3 +29,6 @@ func (m *memFolder) Fill(t testing.TB, n int, kind TrackKind, params json.RawMes
 
 // Start is the wall clock at which simulated recordings begin.
 func Start() time.Time { return t0 }
+
+// LookAtDisk does what the service does once a second.
+func (s *Service) LookAtDisk() { s.lookAtDisk() }

@@ -54,6 +54,9 @@ func (o *outcome) canvas(p Profile) Size {
 
 // mux writes the final file from sealed segments and sound, and checks it.
 func (r *recording) mux(ctx context.Context, o *outcome) error {
+	if err := r.s.roomToCompose(ctx, r); err != nil {
+		return err
+	}
 	in := MuxInput{FPS: r.header.Profile.FPS, Canvas: o.canvas(r.header.Profile), Duration: o.duration, CreatedAt: r.header.CreatedAt, Title: r.id}
 	for _, s := range o.segments {
 		in.Segments = append(in.Segments, SegmentSource{Frames: s.To - s.From, Open: func() (io.ReadCloser, error) { return r.openBlob(s.Blob.Name) }})

@@ -418,6 +418,7 @@ func (f *follower) outcome(ctx context.Context) (*outcome, error) {
 			o.gaps = append(o.gaps, Gap{Kind: GapFrozen, From: frameTime(s.From, fps), To: frameTime(s.To, fps), Detail: "the segment could not be rendered"})
 		}
 	}
+	o.gaps = append(o.gaps, reducedGaps(o.segments, f.r.header.Profile.FPS)...)
 	if o.copied != nil {
 		o.frames = int64(len(o.copied.times))
 	}
@@ -436,8 +437,7 @@ func (f *follower) missing(duration Micros) []TrackKind {
 	return kinds
 }
 
-// render composes one segment in the background, when a slot is free. Slots are given in order of asking, over all
-// recordings of this node: overload makes all of them late together, and loses nothing.
+// render composes one segment in the background, when a slot is free.
 func (f *follower) render(ctx context.Context, plan SegmentPlan) {
 	f.renders.Go(func() {
 		var sealed SegmentSealed
@@ -462,6 +462,14 @@ func (f *follower) renderSafely(ctx context.Context, plan SegmentPlan) (SegmentS
 		if s, err = f.renderOnce(ctx, plan, nil); err == nil || ctx.Err() != nil {
 			return s, err
 		}
+		if errors.Is(err, ErrSpoolFull) { // no fault of the segment: it waits until there is room
+			f.r.s.disk.full()
+			try--
+			if !f.r.s.rest(ctx, 5) {
+				return SegmentSealed{}, context.Cause(ctx)
+			}
+			continue
+		}
 		f.r.s.log.Warn("segment failed; trying again", "recording_id", f.r.id, "segment", plan.Index, "attempt", try, "err", err)
 		if !f.r.s.rest(ctx, time.Duration(try*try)) { // a machine out of memory or processes needs a moment
 			return SegmentSealed{}, context.Cause(ctx)
@@ -475,21 +483,33 @@ func (f *follower) renderSafely(ctx context.Context, plan SegmentPlan) (SegmentS
 
 // renderOnce renders a plan and seals it; instead is the plan that a card stands for.
 func (f *follower) renderOnce(ctx context.Context, plan SegmentPlan, instead *SegmentPlan) (SegmentSealed, error) {
-	select {
-	case f.r.s.slots <- struct{}{}:
-		defer func() { <-f.r.s.slots }()
-	case <-ctx.Done():
-		return SegmentSealed{}, context.Cause(ctx)
+	done, err := f.r.s.slot(ctx, f.r)
+	if err != nil {
+		return SegmentSealed{}, err
+	}
+	defer done()
+	reducedTo := 0
+	if shed := f.r.s.cfg.ShedLag; shed > 0 && f.r.progress.lag() > shed && !plan.Paused {
+		plan, reducedTo = reduce(plan), reducedFPS(plan.FPS)
 	}
 	info, err := f.renderTo(ctx, plan)
 	if err != nil {
 		return SegmentSealed{}, err
 	}
-	s := SegmentSealed{Index: plan.Index, From: plan.From, To: plan.To, Layout: plan.Layout, Paused: plan.Paused, Blob: info}
+	s := SegmentSealed{Index: plan.Index, From: plan.From, To: plan.To, Layout: plan.Layout, Paused: plan.Paused, ReducedFPS: reducedTo, Blob: info}
 	if instead != nil {
 		s.Broken, s.Paused = true, instead.Paused
 	}
-	return s, f.r.event(Event{Type: EventSegmentSealed, SegmentSealed: &s})
+	if err := f.r.event(Event{Type: EventSegmentSealed, SegmentSealed: &s}); err != nil {
+		return s, err
+	}
+	if s.ReducedFPS > 0 {
+		f.r.s.reduced.Add(1)
+	}
+	if epoch, known := f.planner.Epoch(); known {
+		f.r.s.lag.observe(f.r.s.deps.Now().Sub(epoch.Add(plan.End().Duration())))
+	}
+	return s, nil
 }
 
 // renderTo runs the composer once; what it wrote is durable when it returns.

@@ -33,8 +33,9 @@ const (
 )
 
 type gapKey struct {
-	track string
-	kind  GapKind
+	track  string
+	kind   GapKind
+	detail string
 }
 
 // ledger collects gaps. Adding is cheap and bounded; entries of one track and kind come in order of time.
@@ -48,7 +49,7 @@ func newLedger() *ledger { return &ledger{gaps: map[gapKey][]Gap{}, merge: map[g
 func (l *ledger) add(g Gap) {
 	g.From = max(0, g.From)
 	g.To = max(g.From, g.To)
-	k := gapKey{g.TrackID, g.Kind}
+	k := gapKey{g.TrackID, g.Kind, g.Detail}
 	if l.merge[k] == 0 {
 		l.merge[k] = gapMerge
 	}
@@ -67,7 +68,7 @@ func (l *ledger) add(g Gap) {
 
 // joins tells whether b, which comes after a, continues it.
 func joins(a, b Gap, within Micros) bool {
-	if a.Kind != GapLost && a.Kind != GapRepaired && within == gapMerge {
+	if a.Kind != GapLost && a.Kind != GapRepaired && a.Kind != GapDropped && within == gapMerge {
 		within = 0
 	}
 	return b.From <= a.To+within
@@ -117,6 +118,7 @@ type trackTale struct {
 	shown  bool      // a unit that can be shown or heard has come
 	frozen *Micros   // since when the last good picture has been held
 	muted  time.Time // when the track was detached; zero while it is attached or was never
+	drops  dropTale
 }
 
 func (t *trackTale) detached(at time.Time) { t.muted = at }
@@ -132,6 +134,7 @@ func (p *Planner) tell(leg *planLeg, h heldUnit, m Micros) {
 		p.ledger.add(Gap{TrackID: t.id, Track: t.kind, Kind: kind, From: from, To: to, Packets: int(packets)})
 	}
 	p.tellLoss(leg, h, from, m)
+	p.tellOverflows(t, h.LastAt.Add(-overflowKeep))
 	if h.Repaired > 0 {
 		gap(GapRepaired, from, m, h.Repaired)
 	}
@@ -174,7 +177,7 @@ func (p *Planner) tellLoss(leg *planLeg, h heldUnit, from, m Micros) {
 		from = leg.lostFrom
 	}
 	switch {
-	case p.pausedWithin(from, m), p.downWithin(from, m): // that is what the ledger says of this time
+	case p.pausedWithin(from, m), p.downWithin(from, m), leg.track.tale.drops.within(p, from, m): // that is what the ledger says of this time
 		leg.lost = 0
 	case leg.lost > 0 && h.Damaged:
 	case leg.lost > 0:
@@ -186,6 +189,9 @@ func (p *Planner) tellLoss(leg *planLeg, h heldUnit, from, m Micros) {
 
 // tellLost enters the packets that are known to be missing, up to an instant.
 func (p *Planner) tellLost(leg *planLeg, to Micros) {
+	if leg.lost > 0 {
+		leg.lost -= p.accountOverflow(leg.track, leg.lost, leg.lostFrom, to)
+	}
 	if leg.lost > 0 {
 		p.ledger.add(Gap{TrackID: leg.track.id, Track: leg.track.kind, Kind: GapLost, From: leg.lostFrom, To: to, Packets: int(leg.lost)})
 	}
@@ -232,7 +238,7 @@ func (p *Planner) Gaps() []Gap {
 	}
 	open := p.missingGaps(end)
 	for _, t := range p.tracks {
-		open = append(open, p.openGaps(t, end)...)
+		open = append(append(open, p.openGaps(t, end)...), p.droppedGaps(t, end)...)
 	}
 	return p.ledger.all(end, append(open, p.commonGaps(end)...)...)
 }
@@ -272,7 +278,7 @@ func (p *Planner) openGaps(t *planTrack, end Micros) []Gap {
 	}
 	for _, leg := range p.legsOf(t) {
 		if leg.placed && leg.ended.IsZero() && end-leg.lastTime > stalledLimit(t.kind) &&
-			!p.pausedWithin(leg.lastTime, end) && !p.downWithin(leg.lastTime, end) {
+			!p.pausedWithin(leg.lastTime, end) && !p.downWithin(leg.lastTime, end) && !t.tale.drops.within(p, leg.lastTime, end) {
 			out = append(out, gap(GapStalled, leg.lastTime))
 		}
 	}

@@ -338,6 +338,10 @@ func (p *Planner) nextSource(until time.Time) (best *mergeSource, leg *planLeg, 
 }
 
 func (p *Planner) feed(leg *planLeg) {
+	if leg.source.record.Kind == RecordOverflow {
+		p.overflowed(leg.track, leg.source.record)
+		return
+	}
 	leg.dec.feed(leg.source.record, leg.source.pos)
 	p.drain(leg)
 }
@@ -527,11 +531,27 @@ func (p *Planner) event(rec Record) {
 		p.layouts = append(p.layouts, layoutFrom{e.At, e.LayoutChanged.Layout})
 	case EventRecovered:
 		p.tellDowntime(e.Recovered.DownFrom, e.At)
+		p.endDrops(e.Recovered.DownFrom)
+	case EventDropBegan:
+		if t := p.trackByID(e.DropBegan.TrackID); t != nil {
+			t.tale.drops.began(e.At, e.DropBegan.Cause)
+		}
+	case EventDropEnded:
+		if t := p.trackByID(e.DropEnded.TrackID); t != nil {
+			t.tale.drops.ended(e.At, e.DropEnded.Packets)
+		}
 	case EventStopped:
 		if p.stop.IsZero() {
 			p.stop = e.At
 		}
 	}
+}
+
+func (p *Planner) trackByID(id string) *planTrack {
+	if i := slices.IndexFunc(p.tracks, func(t *planTrack) bool { return t.id == id }); i >= 0 {
+		return p.tracks[i]
+	}
+	return nil
 }
 
 func (p *Planner) track(id string, kind TrackKind, at time.Time) *planTrack {

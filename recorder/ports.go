@@ -135,6 +135,8 @@ const (
 	PacketRTP   PacketKind = 1 // one RTP packet as received (after SRTP)
 	PacketRTCP  PacketKind = 2 // one RTCP datagram as received (after SRTCP)
 	RecordEvent PacketKind = 3 // one JSON event (journal "events")
+	// RecordOverflow says how many datagrams this machine's kernel dropped right before: 8 bytes, big-endian.
+	RecordOverflow PacketKind = 4
 )
 
 // Record is one entry of a journal.
@@ -190,7 +192,8 @@ type Folder interface {
 }
 
 // Journal appends records. Append buffers; the record is readable within a second and
-// durable within a second (or after Folder.Sync). After an error of the disk every later Append fails with it.
+// durable within a second (or after Folder.Sync). After an error of the disk every later Append, and Close, fails with it: a
+// *DiskError, which matches ErrSpoolFull where the disk or a quota is full.
 type Journal interface {
 	Append(Record) error
 	Close() error
@@ -237,6 +240,18 @@ var (
 	ErrSpoolKey     = errors.New("recorder: this key does not open this spool folder")
 	ErrSpoolDamaged = errors.New("recorder: spool file damaged")
 )
+
+// DiskError: a journal could not be written. What was appended from Since on may be lost.
+type DiskError struct {
+	Since time.Time // arrival of the first record that may be lost; zero: none is
+	Err   error
+}
+
+// Error implements error.
+func (e *DiskError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *DiskError) Unwrap() error { return e.Err }
 
 // Header makes a recording's folder self-describing (docs/formats/spool.md).
 type Header struct {

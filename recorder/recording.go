@@ -14,11 +14,12 @@ import (
 // recording is one recording while this node works on it: sockets and gates while it is live, then the
 // follower (follower.go) until the store has confirmed everything.
 type recording struct {
-	s      *Service
-	id     string
-	header Header
-	folder Folder
-	events Journal
+	s       *Service
+	id      string
+	header  Header
+	folder  Folder
+	events  Journal
+	writing sync.Mutex // guards events; taken after mu
 
 	mu          sync.Mutex // guards what follows; never held while waiting for network or disk of others
 	capture     CaptureState
@@ -29,6 +30,7 @@ type recording struct {
 	draining    bool         // the process is ending: nothing is attached any more
 	pauses      int          // numbers pauses, so that a late timer cannot end the next one
 	unwritten   *Event       // a pause whose event could not be written yet
+	undrops     []Event      // of dropping, not written yet
 	layout      Layout       // of the pictures now
 	told        Layout       // … and as the database was last told
 	returned    bool         // an earlier process began it
@@ -55,6 +57,7 @@ type track struct {
 	past     NetStats       // statistics of what has fed the track and is closed
 	endpoint Endpoint       // address of the lease when it was closed
 	srtp     SRTPParameters // this side's
+	drop     dropGate
 }
 
 // leg is one attachment: one SSRC, one journal.
@@ -102,6 +105,8 @@ func (g *gate) drops(at time.Time) bool { return g.closed || at.Before(g.opened)
 type legSink struct {
 	r       *recording
 	journal Journal
+	drop    *dropGate // of the track
+	warned  int64     // second of the last warning about overflow
 }
 
 // Packet implements Sink.
@@ -111,23 +116,27 @@ func (k *legSink) Packet(at time.Time, kind PacketKind, data []byte) {
 	if k.r.gate.drops(at) {
 		return
 	}
-	if err := k.journal.Append(Record{At: at, Kind: kind, Data: data}); err != nil {
-		k.r.diskFailed(err)
-		return
-	}
 	if kind == PacketRTP {
 		k.r.seen(at)
+	}
+	if k.drop.drops(kind) {
+		return
+	}
+	if err := k.journal.Append(Record{At: at, Kind: kind, Data: data}); err != nil {
+		k.drop.lost(at, kind, err)
+		k.r.diskFailed(err)
 	}
 }
 
 // Overflow implements Sink.
-func (k *legSink) Overflow(at time.Time, datagrams uint64) {
-	k.r.s.log.Warn("this machine did not read its sockets in time: packets were dropped by its kernel", "recording_id", k.r.id, "datagrams", datagrams)
-}
+func (k *legSink) Overflow(at time.Time, datagrams uint64) { k.overflowed(at, datagrams) }
 
 func (r *recording) diskFailed(err error) {
+	if errors.Is(err, ErrSpoolFull) {
+		r.s.disk.full()
+	}
 	if r.diskErr.CompareAndSwap(nil, &err) {
-		r.s.log.Error("spool write failed: packets of this track are being lost", "recording_id", r.id, "err", err)
+		r.s.log.Error("spool write failed: packets are being lost", "recording_id", r.id, "err", err)
 	}
 }
 
@@ -166,10 +175,28 @@ func (r *recording) event(e Event) error {
 	if err != nil {
 		return err
 	}
-	if err := r.events.Append(Record{At: e.At, Kind: RecordEvent, Data: data}); err != nil {
+	if err := r.appendEvent(Record{At: e.At, Kind: RecordEvent, Data: data}); err != nil {
 		return fmt.Errorf("write event %s: %w", e.Type, err)
 	}
 	return r.folder.Sync()
+}
+
+// appendEvent opens the journal again if the disk has ended it: an error of a minute ago must not be final.
+func (r *recording) appendEvent(rec Record) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	err := r.events.Append(rec)
+	var failed *DiskError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	_ = r.events.Close() // it has failed already
+	j, oerr := r.folder.Journal(EventsJournal)
+	if oerr != nil {
+		return errors.Join(err, oerr)
+	}
+	r.events = j
+	return r.events.Append(rec)
 }
 
 // lease binds the sockets of all expected tracks, or none.
@@ -233,6 +260,7 @@ func (r *recording) closeCapture() {
 		}
 		if leg != nil {
 			if err := leg.journal.Close(); err != nil {
+				t.drop.lostSince(r.s.deps.Now(), err)
 				r.diskFailed(err)
 			}
 		}
@@ -363,7 +391,7 @@ func (r *recording) beginLeg(t *track, f feed, params RTPParameters) error {
 	if err != nil {
 		return errors.Join(err, journal.Close())
 	}
-	sink := &legSink{r: r, journal: journal}
+	sink := &legSink{r: r, journal: journal, drop: &t.drop}
 	err = f.lease.Attach(Attachment{Params: params, Source: f.source, SRTP: f.srtp, KeyframeInterval: r.keyframeInterval(t.kind), Sink: sink})
 	if err != nil {
 		if errors.Is(err, ErrAttachment) {
@@ -542,6 +570,12 @@ func (r *recording) stop(reason string) (changed bool, err error) {
 	at := r.s.deps.Now()
 	r.mu.Unlock()
 	r.closeCapture()
+	r.mu.Lock()
+	r.accountLost(at, CauseDiskFailed)
+	if err := r.writeDrops(); err != nil {
+		r.diskFailed(err)
+	}
+	r.mu.Unlock()
 	if err := r.event(Event{Type: EventStopped, At: at, Stopped: &StoppedEvent{Reason: reason}}); err != nil {
 		r.diskFailed(err)
 	}
@@ -563,40 +597,45 @@ func (r *recording) began() bool {
 	return true
 }
 
-// reopenJournals takes up again, on new files behind the good ones, the journals that a disk error has ended.
+// reopenJournals takes up again, on new files behind the good ones, the journals that a disk error has ended. That the
+// events of what was lost can be written and synced is the proof that the disk takes writes.
 func (r *recording) reopenJournals() {
 	if r.diskErr.Load() == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.capture.Live() || r.draining {
+	if !r.capture.Live() || r.draining || !r.reopenLegs() {
 		return
 	}
-	reopen := func(name string, old Journal) (Journal, bool) {
-		_ = old.Close() // it has failed already
-		j, err := r.folder.Journal(name)
-		if err != nil {
-			r.s.log.Error("the disk still fails", "recording_id", r.id, "journal", name, "err", err)
-			return old, false
-		}
-		return j, true
+	r.accountLost(r.s.deps.Now(), causeOf(*r.diskErr.Load()))
+	if err := errors.Join(r.writeDrops(), r.folder.Sync()); err != nil {
+		r.s.log.Error("the disk still fails", "recording_id", r.id, "err", err)
+		return
 	}
+	r.diskErr.Store(nil)
+	r.s.log.Warn("the disk takes writes again; what was lost is in the gap ledger", "recording_id", r.id)
+}
+
+// reopenLegs opens the journals of what is attached again, with mu held.
+func (r *recording) reopenLegs() bool {
 	r.gate.mu.Lock()
 	defer r.gate.mu.Unlock()
-	all := true
 	for _, t := range r.tracks {
-		if t.leg != nil {
-			var ok bool
-			t.leg.journal, ok = reopen(t.leg.name, t.leg.journal)
-			t.leg.sink.journal, all = t.leg.journal, all && ok
+		if t.leg == nil {
+			continue
 		}
+		if err := t.leg.journal.Close(); err != nil {
+			t.drop.lostSince(r.s.deps.Now(), err)
+		}
+		j, err := r.folder.Journal(t.leg.name)
+		if err != nil {
+			r.s.log.Error("the disk still fails", "recording_id", r.id, "journal", t.leg.name, "err", err)
+			return false
+		}
+		t.leg.journal, t.leg.sink.journal = j, j
 	}
-	var ok bool
-	if r.events, ok = reopen(EventsJournal, r.events); ok && all {
-		r.diskErr.Store(nil)
-		r.s.log.Warn("the disk takes writes again; what was lost is in the gap ledger", "recording_id", r.id)
-	}
+	return true
 }
 
 func (r *recording) setCapture(s CaptureState) {
@@ -661,6 +700,11 @@ func (r *recording) status() LiveStatus {
 // progress is how far capturing and composing are; written by the follower, read by everyone.
 type progress struct {
 	composed, captured atomic.Int64 // Micros
+}
+
+func (p *progress) lag() time.Duration {
+	_, _, lag := p.get()
+	return lag
 }
 
 func (p *progress) get() (composed, captured Micros, lag time.Duration) {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dualrec/dualrec/kms"
@@ -24,6 +25,11 @@ type Config struct {
 	UploadRetry time.Duration // pause between upload attempts once the store's own retries gave up; default 15 s
 	KeepSpool   bool          // keep the local spool after the store has confirmed everything
 	AudioKbps   int           // AAC bit rate of mono; stereo gets one and a half times as much; default 64
+
+	MaxRecordings int           // refuse new recordings while so many capture; 0: no limit
+	MaxLag        time.Duration // refuse new recordings while composing is further behind; 0: never
+	ShedLag       time.Duration // show fewer pictures of a recording that is further behind; 0: never
+	Disk          DiskPolicy    // zero: DefaultDiskPolicy
 }
 
 func (c Config) withDefaults() Config {
@@ -35,6 +41,9 @@ func (c Config) withDefaults() Config {
 	set(&c.IdleStop, 5*time.Minute)
 	set(&c.UploadRetry, 15*time.Second)
 	set(&c.Rest, time.Second)
+	if c.Disk == (DiskPolicy{}) {
+		c.Disk = DefaultDiskPolicy()
+	}
 	if c.Node == "" {
 		c.Node = "node-1"
 	}
@@ -50,10 +59,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Deps are the service's ports. All are required but Now.
+// Deps are the service's ports. All are required but Now and Disk.
 type Deps struct {
 	Catalog       Catalog
 	Spool         Spool
+	Disk          DiskMeter // of the spool; nil: its room is not watched
 	Receiver      Receiver
 	Depacketizers Depacketizers
 	Composer      Composer
@@ -83,13 +93,23 @@ type Service struct {
 	slots     chan struct{} // one token per segment that may be composed now
 	takeOvers chan struct{} // one token per recording of an earlier process that is being finished
 
-	mu        sync.Mutex
-	live      map[string]*recording // by recording id, from start to the end of its upload
-	tasks     sync.WaitGroup
-	ctx       context.Context // set by Run: ends background work
-	startedAt time.Time
-	closing   bool
-	rebound   chan struct{} // closed when the recordings of an earlier process have their ports again
+	mu         sync.Mutex
+	live       map[string]*recording // by recording id, from start to the end of its upload
+	tasks      sync.WaitGroup
+	ctx        context.Context // set by Run: ends background work
+	startedAt  time.Time
+	closing    bool
+	disk       *disk
+	admission  sync.Mutex   // held while a start is judged
+	opening    atomic.Int64 // recordings that were admitted and are not registered yet
+	waiting    atomic.Int64 // segments that wait for a slot
+	lag        lagMeter
+	refused    tally[RefusalReason]
+	reduced    atomic.Uint64 // segments shown at a lower rate
+	dropped    atomic.Uint64 // packets not written for want of disk, of spans that have ended
+	overflowed atomic.Uint64 // datagrams that the kernel dropped
+
+	rebound chan struct{} // closed when the recordings of an earlier process have their ports again
 }
 
 // ErrNotRunning: the service has not been started, or is draining.
@@ -111,8 +131,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		deps.Now = time.Now
 	}
 	cfg = cfg.withDefaults()
+	if err := cfg.Disk.Validate(); err != nil {
+		return nil, fmt.Errorf("recorder: %w", err)
+	}
 	return &Service{cfg: cfg, deps: deps, log: deps.Logger, slots: make(chan struct{}, cfg.Workers), takeOvers: make(chan struct{}, 2*cfg.Workers), rebound: make(chan struct{}),
-		live: map[string]*recording{}}, nil
+		live: map[string]*recording{}, disk: newDisk(deps.Disk, cfg.Disk)}, nil
 }
 
 // Run recovers what an earlier process left in the spool, then works until ctx ends. It returns when every
@@ -120,9 +143,18 @@ func New(cfg Config, deps Deps) (*Service, error) {
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if s.disk.meter != nil {
+		s.lookAtDisk() // before anything is admitted
+	}
 	s.mu.Lock()
 	s.ctx, s.startedAt = ctx, s.deps.Now()
 	s.mu.Unlock()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		s.watchDisk(ctx)
+	}()
+	defer func() { <-watching }()
 	s.recover(ctx)
 	<-ctx.Done()
 	s.drain()
@@ -216,14 +248,8 @@ type Totals struct {
 
 // Totals sums up; it takes locks briefly.
 func (s *Service) Totals() Totals {
-	s.mu.Lock()
-	all := make([]*recording, 0, len(s.live))
-	for _, r := range s.live {
-		all = append(all, r)
-	}
-	s.mu.Unlock()
 	t := Totals{Composing: len(s.slots)}
-	for _, r := range all {
+	for _, r := range s.all() {
 		st := r.status()
 		if st.Capture.Live() {
 			t.Live++
@@ -309,6 +335,11 @@ func (s *Service) beginRow(ctx context.Context, c StartCommand, profile Profile)
 
 // open makes folder and leases of a new recording and registers it as live.
 func (s *Service) open(ctx context.Context, b BeginRow, key kms.DataKey) (*recording, error) {
+	admitted, err := s.admit()
+	if err != nil {
+		return nil, err
+	}
+	defer admitted()
 	folder, err := s.deps.Spool.Create(ctx, headerOf(b, s.deps.Now()), key)
 	if err != nil {
 		return nil, err

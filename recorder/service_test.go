@@ -313,9 +313,21 @@ func (n *line) send(seq int, at time.Time) {
 type scribe struct {
 	segmentErr func(segment int) error
 	audioErr   func() error
+	hold       chan struct{}           // segments wait until it is closed; nil: they do not
+	watch      func(recorder.VideoJob) // sees every segment; may be nil
 }
 
-func (s *scribe) Video(_ context.Context, job recorder.VideoJob, out io.Writer) error {
+func (s *scribe) Video(ctx context.Context, job recorder.VideoJob, out io.Writer) error {
+	if s.hold != nil {
+		select {
+		case <-s.hold:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if s.watch != nil {
+		s.watch(job)
+	}
 	if s.segmentErr != nil && !job.PausedCard {
 		if err := s.segmentErr(job.Segment); err != nil {
 			return err
@@ -471,6 +483,8 @@ type world struct {
 	shift   atomic.Int64 // of the service's clock, in ns
 	mux     func(recorder.MovieFacts) (recorder.MovieFacts, error)
 	svc     *recorder.Service
+	spool   *spool.Spool
+	tune    func(*recorder.Config, *recorder.Deps, *spool.Config) // may be nil
 	ids     int
 }
 
@@ -481,15 +495,20 @@ func newWorld(t *testing.T) *world {
 func (w *world) run() (stop func()) {
 	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(w.t.Output(), nil))
-	sp, err := spool.New(spool.Config{Root: w.root, MinFreeBytes: 1}, log)
+	cfg, sc := recorder.Config{UploadRetry: 20 * time.Millisecond, Rest: time.Millisecond, Workers: 2}, spool.Config{Root: w.root, MinFreeBytes: 1}
+	deps := recorder.Deps{Catalog: w.catalog,
+		Receiver: w.net, Depacketizers: depacketize.Set{}, Composer: w.scribe, Muxer: binder{w.mux}, Store: w.shelf, Keys: w.keys,
+		Notifier: quiet{}, Logger: log, Now: w.now, NewPeaks: func() recorder.PeakWriter { return noPeaks{} }, AudioPriming: 1024,
+		NewID: func(prefix string) string { w.ids++; return fmt.Sprintf("%s_%04d", prefix, w.ids) }}
+	if w.tune != nil {
+		w.tune(&cfg, &deps, &sc)
+	}
+	sp, err := spool.New(sc, log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.svc, err = recorder.New(recorder.Config{UploadRetry: 20 * time.Millisecond, Rest: time.Millisecond, Workers: 2}, recorder.Deps{Catalog: w.catalog, Spool: sp,
-		Receiver: w.net, Depacketizers: depacketize.Set{}, Composer: w.scribe, Muxer: binder{w.mux}, Store: w.shelf, Keys: w.keys,
-		Notifier: quiet{}, Logger: log, Now: w.now, NewPeaks: func() recorder.PeakWriter { return noPeaks{} }, AudioPriming: 1024,
-		NewID: func(prefix string) string { w.ids++; return fmt.Sprintf("%s_%04d", prefix, w.ids) }})
-	if err != nil {
+	w.spool, deps.Spool = sp, sp
+	if w.svc, err = recorder.New(cfg, deps); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())

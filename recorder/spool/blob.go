@@ -45,11 +45,11 @@ func (f *folder) Create(name string) (recorder.BlobWriter, error) {
 	// The name is not part of the temporary one, which could become too long for the file system.
 	file, err := os.OpenFile(filepath.Join(f.dir, blobFolder, unique(tempPrefix, "blob")), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("spool: create blob %s of %s: %w", name, f.id, err)
+		return nil, fmt.Errorf("spool: create blob %s of %s: %w", name, f.id, marked(err))
 	}
 	w, err := kms.NewWriter(file, key)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("spool: create blob %s of %s: %w", name, f.id, err), file.Close(), os.Remove(file.Name()))
+		return nil, errors.Join(fmt.Errorf("spool: create blob %s of %s: %w", name, f.id, marked(err)), file.Close(), os.Remove(file.Name()))
 	}
 	return &blobWriter{folder: f, name: name, file: file, Writer: w}, nil
 }
@@ -69,7 +69,7 @@ func (w *blobWriter) Commit() (recorder.BlobInfo, error) {
 	}
 	if err != nil {
 		w.Abort()
-		return recorder.BlobInfo{}, fmt.Errorf("spool: commit blob %s of %s: %w", w.name, w.folder.id, err)
+		return recorder.BlobInfo{}, fmt.Errorf("spool: commit blob %s of %s: %w", w.name, w.folder.id, marked(err))
 	}
 	w.done = true
 	return w.publish()
@@ -106,7 +106,8 @@ func (w *blobWriter) Write(p []byte) (int, error) {
 	if w.done {
 		return 0, fmt.Errorf("spool: write blob %s: %w", w.name, ErrClosed)
 	}
-	return w.Writer.Write(p)
+	n, err := w.Writer.Write(p)
+	return n, marked(err)
 }
 
 // blob implements recorder.Blob.

@@ -20,6 +20,7 @@ type Config struct {
 	Root         string // folder; it is made if needed
 	MaxBytes     int64  // above this, no recording is started; 0: no limit
 	MinFreeBytes int64  // with less free on the file system, no recording is started; 0: DefaultMinFreeBytes
+	ReserveBytes int64  // kept allocated for when the disk is full (see reserve.go); 0: none
 }
 
 // Validate returns every problem at once.
@@ -30,6 +31,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxBytes < 0 {
 		errs = append(errs, fmt.Errorf("spool max bytes: %d is negative: use 0 for no limit", c.MaxBytes))
+	}
+	if c.ReserveBytes < 0 {
+		errs = append(errs, fmt.Errorf("spool reserve bytes: %d is negative: use 0 for none", c.ReserveBytes))
 	}
 	if c.MinFreeBytes < 0 {
 		errs = append(errs, fmt.Errorf("spool min free bytes: %d is negative: use 0 for the default of %d", c.MinFreeBytes, int64(DefaultMinFreeBytes)))
@@ -44,28 +48,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Usage says how full the spool is.
-type Usage struct {
-	UsedBytes    int64 // by the spool's files, as this process counts them
-	MaxBytes     int64 // 0: no limit
-	FreeBytes    int64 // on the file system, for this user
-	TotalBytes   int64 // of the file system
-	MinFreeBytes int64
-}
-
-// Full tells whether Create refuses.
-func (u Usage) Full() bool {
-	return (u.MaxBytes > 0 && u.UsedBytes >= u.MaxBytes) || u.FreeBytes < u.MinFreeBytes
-}
-
-// Usage asks the file system and adds the spool's own count.
-func (s *Spool) Usage() (Usage, error) {
+// Usage implements recorder.DiskMeter: it asks the file system what is free for this user, and adds the spool's own count.
+func (s *Spool) Usage() (recorder.DiskUsage, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.cfg.Root, &st); err != nil {
-		return Usage{}, fmt.Errorf("spool: free space of %s: %w", s.cfg.Root, err)
+		return recorder.DiskUsage{}, fmt.Errorf("spool: free space of %s: %w", s.cfg.Root, err)
 	}
-	return Usage{UsedBytes: s.used.Load(), MaxBytes: s.cfg.MaxBytes, MinFreeBytes: s.cfg.MinFreeBytes,
-		FreeBytes: int64(st.Bavail) * int64(st.Bsize), TotalBytes: int64(st.Blocks) * int64(st.Bsize)}, nil
+	return recorder.DiskUsage{Used: s.used.Load(), Max: s.cfg.MaxBytes, Free: int64(st.Bavail)*int64(st.Bsize) - s.reserve.lacks()}, nil
 }
 
 func (s *Spool) checkRoom() error {
@@ -73,8 +62,8 @@ func (s *Spool) checkRoom() error {
 	if err != nil {
 		return err
 	}
-	if u.Full() {
-		return fmt.Errorf("%w (used %d of %d bytes, 0 = no limit; free %d, at least %d)", recorder.ErrSpoolFull, u.UsedBytes, u.MaxBytes, u.FreeBytes, u.MinFreeBytes)
+	if u.Max > 0 && u.Used >= u.Max || u.Free < s.cfg.MinFreeBytes {
+		return fmt.Errorf("%w (used %d of %d bytes, 0 = no limit; free %d, at least %d)", recorder.ErrSpoolFull, u.Used, u.Max, u.Free, s.cfg.MinFreeBytes)
 	}
 	return nil
 }
@@ -83,7 +72,7 @@ func (s *Spool) checkRoom() error {
 func folderBytes(root string) (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(root, func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
+		if err == nil && d.Type().IsRegular() && d.Name() != reserveName {
 			var info fs.FileInfo
 			if info, err = d.Info(); err == nil {
 				sum += info.Size()

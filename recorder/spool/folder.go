@@ -73,7 +73,7 @@ func (f *folder) Journal(name string) (recorder.Journal, error) {
 	}
 	j, err := openJournal(f, name)
 	if err != nil {
-		return nil, fmt.Errorf("spool: open journal %s of %s: %w", name, f.id, err)
+		return nil, fmt.Errorf("spool: open journal %s of %s: %w", name, f.id, marked(err))
 	}
 	f.journals[name] = j
 	f.spool.addJournal(j)

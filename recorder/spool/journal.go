@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dualrec/dualrec/recorder"
 )
@@ -63,7 +66,7 @@ type journal struct {
 	cur     *buffer    // nil: nothing buffered
 	full    []*buffer
 	spare   []*buffer // full's other half, to swap with
-	err     error     // the first error of the disk; final
+	err     error     // the first error of the disk, a *recorder.DiskError; final
 	closed  bool
 	waiting atomic.Bool // full is not empty
 
@@ -79,6 +82,8 @@ type journal struct {
 
 	sync  sync.Mutex  // held while fsync runs, so that Close waits for it
 	dirty atomic.Bool // written, not synced
+	// unsynced is the arrival of the first record that is not synced, 0: all are.
+	unsynced atomic.Int64
 
 	closing  sync.Once
 	closeErr error
@@ -135,7 +140,7 @@ func (j *journal) Append(r recorder.Record) error {
 	if len(r.Data) > maxRecord {
 		return fmt.Errorf("%w: %d bytes are more than %d", ErrRecord, len(r.Data), maxRecord)
 	}
-	if r.Kind < recorder.PacketRTP || r.Kind > recorder.RecordEvent {
+	if r.Kind < recorder.PacketRTP || r.Kind > recorder.RecordOverflow {
 		return fmt.Errorf("%w: kind %d is unknown", ErrRecord, r.Kind)
 	}
 	queued, err := j.buffer(r)
@@ -183,7 +188,7 @@ func (j *journal) flush(all bool) error {
 		err := j.failure()
 		if err == nil {
 			if err = j.write(b); err != nil {
-				j.fail("write", err)
+				j.fail("write", b.first, err)
 			}
 		}
 		buffers.Put(b)
@@ -225,6 +230,7 @@ func (j *journal) write(b *buffer) error {
 	}
 	j.offset += int64(n)
 	copy(j.previous[:], sealed[len(sealed)-tagSize:])
+	j.unsynced.CompareAndSwap(0, b.first)
 	j.dirty.Store(true)
 	return nil
 }
@@ -236,8 +242,9 @@ func (j *journal) syncFile() error {
 	if !j.dirty.Swap(false) {
 		return j.failure()
 	}
+	since := j.unsynced.Swap(0)
 	if err := j.file.Sync(); err != nil {
-		j.fail("fsync", err)
+		j.fail("fsync", since, err)
 	}
 	return j.failure()
 }
@@ -253,14 +260,21 @@ func (j *journal) failure() error {
 	return j.err
 }
 
-// fail makes an error of the disk final. It is logged here, once, because nobody waits for the background's results.
-func (j *journal) fail(op string, err error) {
+// fail makes an error of the disk final: what arrived from since on may be lost. It is logged here, once, because nobody waits for the background's results.
+func (j *journal) fail(op string, since int64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.err != nil {
 		return
 	}
-	j.err = fmt.Errorf("spool: %s journal %s of %s: %w", op, j.name, j.folder.id, err)
+	failed := &recorder.DiskError{Err: fmt.Errorf("spool: %s journal %s of %s: %w", op, j.name, j.folder.id, marked(err))}
+	if since != 0 {
+		failed.Since = time.Unix(0, since).UTC()
+	}
+	if older := j.unsynced.Load(); op == "write" && older != 0 && errors.Is(err, unix.EIO) {
+		failed.Since = time.Unix(0, older).UTC() // a disk that fails may have kept nothing of what was not synced
+	}
+	j.err = failed
 	j.folder.spool.log.Error("spool journal failed", "recording_id", j.folder.id, "journal", j.name, "op", op, "err", err)
 }
 

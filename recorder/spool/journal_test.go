@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/dualrec/dualrec/kms"
+	"golang.org/x/sys/unix"
+
 	"github.com/dualrec/dualrec/recorder"
 )
 
@@ -83,12 +85,12 @@ func TestRecordKinds(t *testing.T) {
 	_, f := newFolder(t)
 	j := mustJournal(t, f, "events")
 	at := time.Date(1950, 1, 1, 0, 0, 0, 1, time.FixedZone("x", 3600))
-	for _, kind := range []recorder.PacketKind{recorder.PacketRTP, recorder.PacketRTCP, recorder.RecordEvent} {
+	for _, kind := range []recorder.PacketKind{recorder.PacketRTP, recorder.PacketRTCP, recorder.RecordEvent, recorder.RecordOverflow} {
 		if err := j.Append(recorder.Record{At: at, Kind: kind}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, bad := range []recorder.Record{{At: at}, {At: at, Kind: 4}, {At: at, Kind: 1, Data: make([]byte, maxRecord+1)}} {
+	for _, bad := range []recorder.Record{{At: at}, {At: at, Kind: 5}, {At: at, Kind: 1, Data: make([]byte, maxRecord+1)}} {
 		if err := j.Append(bad); !errors.Is(err, ErrRecord) {
 			t.Errorf("kind %d with %d bytes: %v", bad.Kind, len(bad.Data), err)
 		}
@@ -99,7 +101,7 @@ func TestRecordKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	for kind := recorder.PacketRTP; kind <= recorder.RecordEvent; kind++ {
+	for kind := recorder.PacketRTP; kind <= recorder.RecordOverflow; kind++ {
 		rec, _, err := r.Next()
 		if err != nil || rec.Kind != kind || len(rec.Data) != 0 || !rec.At.Equal(at) || rec.At.Location() != time.UTC {
 			t.Errorf("got %+v, %v", rec, err)
@@ -212,7 +214,7 @@ func (d *failingFile) Sync() error {
 
 func TestDiskErrorsAreFinal(t *testing.T) {
 	t.Parallel()
-	full := errors.New("no space left on device")
+	full := error(&os.PathError{Op: "write", Err: unix.ENOSPC})
 	tests := []struct {
 		name     string
 		fault    func(d *failingFile)
@@ -263,6 +265,8 @@ func TestDiskErrorsAreFinal(t *testing.T) {
 			j.sync.Unlock()
 			if err := j.Append(numbered(10, 100)); !errors.Is(err, full) || !strings.Contains(err.Error(), "rec-1") {
 				t.Errorf("Append after the disk recovered: %v", err)
+			} else if failed, is := errors.AsType[*recorder.DiskError](err); !is || !errors.Is(err, recorder.ErrSpoolFull) || !failed.Since.Equal(numbered(5, 0).At) {
+				t.Errorf("the error does not say that the disk is full, or what is lost since: %#v", err)
 			}
 			if err := f.Sync(); !errors.Is(err, full) {
 				t.Errorf("second Sync: %v", err)

@@ -34,6 +34,8 @@ type Spool struct {
 	log  *slog.Logger
 	used atomic.Int64
 
+	reserve reserve
+
 	mu       sync.Mutex
 	folders  map[string]*folder // owned
 	journals map[*journal]struct{}
@@ -49,7 +51,10 @@ type Spool struct {
 	wrapFile func(*os.File) appendFile // nil but in tests
 }
 
-var _ recorder.Spool = (*Spool)(nil)
+var (
+	_ recorder.Spool     = (*Spool)(nil)
+	_ recorder.DiskMeter = (*Spool)(nil)
+)
 
 // New opens the spool, makes its folder if needed and deletes what earlier processes left unfinished. Recordings are not touched.
 // The caller must Close it.
@@ -71,6 +76,10 @@ func New(cfg Config, logger *slog.Logger) (*Spool, error) {
 		return nil, fmt.Errorf("spool: measure %s: %w", cfg.Root, err)
 	}
 	s.used.Store(used)
+	s.reserve = reserve{path: filepath.Join(cfg.Root, reserveName), size: cfg.ReserveBytes}
+	if err := s.reserve.keep(); err != nil {
+		logger.Warn("spool has no reserve for a full disk", "bytes", cfg.ReserveBytes, "err", err)
+	}
 	s.done.Go(s.writeLoop)
 	s.done.Go(s.syncLoop)
 	return s, nil
