@@ -58,7 +58,7 @@ type DiskPolicy struct {
 }
 
 // DefaultDiskPolicy is what a recorder has unless it says otherwise. A dual call writes about 2 GB an hour and its sound
-// 50 MB, so half a gigabyte is a quarter of an hour of sound for 40 calls.
+// 60 MB, so half a gigabyte is more than ten minutes of sound for 40 calls.
 func DefaultDiskPolicy() DiskPolicy {
 	return DiskPolicy{UsedPercent: [3]int{90, 95, 98}, FreeBytes: [3]int64{2 << 30, 1 << 30, 512 << 20}}
 }

@@ -109,7 +109,7 @@ func measureAll(ctx context.Context, o options, say func(string, ...any)) (repor
 		return r, err
 	}
 	r.headMissing = b.headErr
-	for _, step := range []func(context.Context, *report) error{b.memory, b.captureAlone, b.layouts, b.longRun, b.baselines} {
+	for _, step := range []func(context.Context, *report) error{b.memory, b.captureAlone, b.streams, b.flood, b.layouts, b.longRun, b.baselines} {
 		if err := step(ctx, &r); err != nil {
 			return r, err
 		}

@@ -22,6 +22,10 @@ type report struct {
 	peakMB      float64
 	childrenMB  float64 // all FFmpeg children
 	headMissing error
+
+	streamsCPU float64 // of the server, for each of 3 × manyCalls streams
+	streamsMB  float64 // resident memory with them
+	flood      []floodStep
 }
 
 // What the project aims at.
@@ -32,6 +36,7 @@ const (
 	aimMemoryMB  = 40
 	aimMbps      = 2.5
 	aimAudioPart = 0.2
+	aimStreams   = 12.5 // live streams per CPU: 50 on 4
 )
 
 func (r report) print(w io.Writer) {
@@ -42,11 +47,34 @@ func (r report) print(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "\nMemory (resident): server without calls %.0f MB; with %d live calls %.0f MB (median; peak %.0f MB); FFmpeg children together %.0f MB\n",
 			r.idleMB, liveCalls, r.liveMB, r.peakMB, r.childrenMB)
 	}
+	if r.streamsCPU > 0 {
+		_, _ = fmt.Fprintf(w, "\n%d streams at once (%d calls, FFmpeg held still): %.5f CPU s/s for each, %.0f MB resident\n", 3*manyCalls, manyCalls, r.streamsCPU, r.streamsMB)
+	}
+	r.printFlood(w)
 	if aims := r.aims(); len(aims) > 0 {
 		_, _ = fmt.Fprintln(w)
 		table(w, append([][]string{{"aim", "at most", "measured", "", "of"}}, aims...))
 	}
 	r.notes(w)
+}
+
+// printFlood says what the last rate without loss was, and what a core of the server's own time would take.
+func (r report) printFlood(w io.Writer) {
+	var best floodStep
+	for _, s := range r.flood {
+		if s.lost == 0 {
+			best = s
+		}
+	}
+	if best.rate == 0 {
+		return
+	}
+	_, _ = fmt.Fprintf(w, "\nPackets of %d bytes on %d tracks, sender on the same machine: %.0f a second without loss at %.2f cores of the server, that is %.0f per second and core",
+		floodBytes, floodTracks, best.rate, best.cores, best.rate/best.cores)
+	if last := r.flood[len(r.flood)-1]; last.lost > 0 {
+		_, _ = fmt.Fprintf(w, "; first loss at %.0f a second (%d packets)", last.rate, last.lost)
+	}
+	_, _ = fmt.Fprintln(w)
 }
 
 func (r report) printLayouts(w io.Writer) {
@@ -79,6 +107,13 @@ func (r report) aims() [][]string {
 	dual := r.dual()
 	for _, u := range dual {
 		add("compose, CPU s/s", aimCompose, u.compose, "%.3f", u.name)
+		sustained := 3 / u.total()
+		verdict := "met"
+		if sustained < aimStreams {
+			verdict = fmt.Sprintf("missed: %.2f of it", sustained/aimStreams)
+		}
+		rows = append(rows, []string{"sustained live streams per CPU (at least)", fmt.Sprintf("%.1f", aimStreams), fmt.Sprintf("%.1f", sustained), verdict,
+			u.name + ": 3 streams ÷ CPU s/s"})
 	}
 	for _, u := range append(dual, r.long...) {
 		add("stop→AVAILABLE, s", aimReadyS, u.readyS, "%.1f", fmt.Sprintf("%s, %.0f s", u.name, u.seconds))

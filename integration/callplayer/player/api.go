@@ -179,6 +179,30 @@ func (a API) Recording(ctx context.Context, id string) (Status, error) {
 	return *out.Recording, nil
 }
 
+// Packets is how many RTP packets of all tracks a recording has accepted.
+func (a API) Packets(ctx context.Context, recordingID string) (n int64, err error) {
+	var out struct {
+		Recording *struct {
+			Tracks []struct {
+				Stats struct {
+					Packets float64 `json:"packets"`
+				} `json:"stats"`
+			} `json:"tracks"`
+		} `json:"recording"`
+	}
+	err = a.do(ctx, "recording", `query($id: ID!) { recording(id: $id) { tracks { stats { packets } } } }`, map[string]any{"id": recordingID}, &out)
+	if err == nil && out.Recording == nil {
+		err = errors.New("there is no such recording")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("packets of %s: %w", recordingID, err)
+	}
+	for _, t := range out.Recording.Tracks {
+		n += int64(t.Stats.Packets)
+	}
+	return n, nil
+}
+
 // Grant calls grantPlayback and returns the signed URL of the video.
 func (a API) Grant(ctx context.Context, recordingID string) (string, error) {
 	var out struct {
