@@ -1,11 +1,14 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/binary"
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/dualrec/dualrec/recorder"
+	"github.com/pion/rtp"
 )
 
 // strict is a sink that holds every packet to what was announced, by its own reading of the bytes.
@@ -70,6 +73,47 @@ func FuzzDatagrams(f *testing.F) {
 		}
 		if accepted := c.Packets + c.RTCPPackets; int(accepted) != sink.calls {
 			t.Fatalf("%d accepted, %d delivered", accepted, sink.calls)
+		}
+	})
+}
+
+// FuzzRetransmission: whatever stands in a retransmission, what is restored is the packet that pion reads out of it, with
+// the announced SSRC and payload type, its header extensions byte for byte, and only if that number was missing.
+func FuzzRetransmission(f *testing.F) {
+	f.Add(asRTX(f, withExtensions(f, 11, vp8Delta), 9, 0))
+	f.Add(asRTX(f, packet(f, testSSRC, 101, 11, 3000, vp8Key), 9, 40))
+	f.Add([]byte{0xbf, 102, 0, 1, 0, 0, 0, 1, 1, 2, 3, 5, 0, 11, 0, 0})
+	f.Add([]byte{0xb2, 0xe6, 0, 1, 0, 0, 0, 1, 1, 2, 3, 5, 9, 9, 9, 9, 8, 8, 8, 8, 0x10, 0, 0, 1, 0x20, 2, 1, 1, 0, 11, 7, 0, 0, 3})
+	f.Fuzz(func(t *testing.T, rtx []byte) {
+		sink := &memory{}
+		tr, err := newTrack(recorder.Attachment{Params: vp8Params(), Source: announced, Sink: sink}, false, anyIPv4, plainRTP, &counters{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr.onRTP(sfuRTP, packet(t, testSSRC, 101, 10, 1, vp8Key), ms(0))
+		tr.onRTP(sfuRTP, packet(t, testSSRC, 101, 14, 1, vp8Delta), ms(1))
+		sink.got = nil
+		given := bytes.Clone(rtx)
+		tr.onRTP(sfuRTP, rtx, ms(2))
+		tr.tick(ms(40))
+		if !bytes.Equal(given, rtx) {
+			t.Fatal("the datagram was changed")
+		}
+		var in, out rtp.Packet
+		if in.Unmarshal(rtx) != nil || in.SSRC != testRTX || len(sink.got) == 0 {
+			return // FuzzDatagrams looks at these
+		}
+		if len(in.Payload) < 2 || len(sink.got) != 1 || out.Unmarshal(sink.got[0].data) != nil {
+			t.Fatalf("%x was restored as %+v", rtx, sink.got)
+		}
+		seq := binary.BigEndian.Uint16(in.Payload)
+		in.SSRC, in.PayloadType, in.SequenceNumber, in.Payload, in.Padding = testSSRC, 101, seq, in.Payload[2:], false
+		in.Header.PaddingSize, in.PaddingSize = 0, 0
+		if out.String() != in.String() || !bytes.Equal(out.Payload, in.Payload) || !reflect.DeepEqual(out.CSRC, in.CSRC) || !reflect.DeepEqual(out.Extensions, in.Extensions) {
+			t.Fatalf("restored %v, want %v", &out, &in)
+		}
+		if seq < 11 || seq > 13 {
+			t.Fatalf("%d was not missing", seq)
 		}
 	})
 }
