@@ -2,8 +2,8 @@
 // from an SFU's plain transports, and hands every valid packet to a recorder.Sink as it came. It implements
 // recorder.Receiver.
 //
-// It does not depacketize, reorder, decrypt to disk or know clocks: what it reads of a packet serves control alone (is
-// it ours, is something missing, is it a keyframe). It does not know recordings beyond the ids in its log lines.
+// It does not depacketize, reorder, encrypt to disk or know the recording's clock: what it reads of a packet serves control
+// alone (is it ours, is something missing, is it a keyframe, is it of a pause). It does not know recordings beyond the ids in its log lines.
 //
 // # Who owns what
 //
@@ -27,12 +27,21 @@
 //	gaps.go       what is missing, and when to ask for it again (RFC 4585 NACK)
 //	detect.go     keyframes on the wire
 //	keyframes.go  when to ask for a keyframe (RFC 4585 PLI)
+//	srtp.go       decrypting what comes, encrypting what is sent (RFC 3711, RFC 7714)
+//	pause.go      what a pause drops, and with what delivery begins again
+//	capture.go    when a packet was captured, by its timestamp
 //
 // # What is accepted
 //
 // RTP of the announced SSRC and payload type (and of the announced RTX stream) from the announced address; RTCP
 // datagrams that hold a sender report about the announced SSRC, from the announced RTCP address. All else is counted
 // and dropped, the SFU's bandwidth probes (SSRC 1234) among it.
+//
+// On a track that was leased with an SRTP suite, all of it must authenticate and be no replay; what does not is counted,
+// and nothing else happens: it pins nobody. Both sides' keys must be of the same suite. A packet does not say how often
+// its sequence numbers have wrapped, so at the first packets of a stream, up to 1024 wraps are tried, at most four times
+// a second. After a restart the lease has the same key; another SSRC and another first index keep its RTCP from using a key
+// stream twice.
 //
 // # What is checked of the other side
 //
@@ -53,6 +62,22 @@
 //     address.
 //   - A packet that makes this package or a sink panic closes its own lease, with an error in the log. The other leases
 //     go on.
+//
+// # What the kernel drops
+//
+// A socket that nobody reads in time overflows. The kernel counts what it drops and tells with the next datagram; that is
+// our loss, not the network's, and it is told to the sink apart.
+//
+// # What a pause means
+//
+// Between Hold and Release nothing is delivered, counted (but as dropped) or asked for. What was captured before Release is
+// dropped however late it comes. A packet is taken to have been captured 100 ms before the time at which the quickest
+// packets of the last half minute would have come with its timestamp, or earlier if that mapping is old; so up to 100 ms of
+// one-way delay are covered, and that much is lost after a pause. The mapping follows packets during the pause too. Where
+// it is not known yet (an attachment or a source that began in the pause, or within ten seconds after it), nothing is
+// delivered until it has been steady, for a second at least. Sound begins with the first packet that was captured after
+// the pause, pictures with the first such keyframe. Behind it everything is delivered: what has overtaken its start is kept
+// for it, and what is missing is asked for. No number before it is.
 //
 // # How lost packets are repaired
 //
