@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dualrec/dualrec/auth"
+	"github.com/dualrec/dualrec/auth/usertoken"
 	"github.com/dualrec/dualrec/ent/catalog"
 	"github.com/dualrec/dualrec/events"
 	"github.com/dualrec/dualrec/graph"
@@ -101,10 +102,14 @@ func (g grants) Viewed(ctx context.Context, v playback.View) error {
 // actorFrom names the authenticated principal in audit rows.
 func actorFrom(ctx context.Context) recorder.Actor {
 	p, ok := auth.From(ctx)
-	switch {
-	case !ok:
+	if !ok {
 		return recorder.System()
-	case p.KeyID != "":
+	}
+	return actorOf(p)
+}
+
+func actorOf(p auth.Principal) recorder.Actor {
+	if p.KeyID != "" {
 		return recorder.Actor{Kind: "api_key", ID: p.KeyID}
 	}
 	return recorder.Actor{Kind: "user", ID: p.Subject}
@@ -273,7 +278,7 @@ func (u *keyUses) close() error {
 // activeTenants lets user tokens count only while their tenant may use the installation: a token is signed once and
 // knows nothing of what comes after.
 type activeTenants struct {
-	tokens  auth.TokenVerifier
+	tokens  *usertoken.Codec
 	catalog *catalog.Catalog
 }
 
@@ -282,14 +287,22 @@ func (a activeTenants) Verify(ctx context.Context, token string) (auth.Principal
 	if err != nil {
 		return auth.Principal{}, err
 	}
-	t, err := a.catalog.Tenant(ctx, p.TenantID)
-	switch {
-	case errors.Is(err, recorder.ErrNotFound):
-		return auth.Principal{}, fmt.Errorf("%w: token of the unknown tenant %s", auth.ErrUnauthenticated, p.TenantID)
-	case err != nil:
+	if err := a.active(ctx, p.TenantID); err != nil {
 		return auth.Principal{}, err
-	case t.Suspended:
-		return auth.Principal{}, fmt.Errorf("%w: tenant %s is suspended", auth.ErrUnauthenticated, p.TenantID)
 	}
 	return p, nil
+}
+
+// active refuses the tokens of tenants that are gone or suspended.
+func (a activeTenants) active(ctx context.Context, tenantID string) error {
+	t, err := a.catalog.Tenant(ctx, tenantID)
+	switch {
+	case errors.Is(err, recorder.ErrNotFound):
+		return fmt.Errorf("%w: token of the unknown tenant %s", auth.ErrUnauthenticated, tenantID)
+	case err != nil:
+		return err
+	case t.Suspended:
+		return fmt.Errorf("%w: tenant %s is suspended", auth.ErrUnauthenticated, tenantID)
+	}
+	return nil
 }

@@ -46,6 +46,7 @@ func (c common) tokenKeys() string { return filepath.Join(c.Data, "keys", "user-
 type serveConfig struct {
 	common
 	loadConfig
+	whipFlags
 	Listen         string        `help:"Address of the API. Anything but loopback needs --trusted-proxy, which ends TLS in front." default:"127.0.0.1:8080" env:"DUALREC_LISTEN"`
 	PublicURL      string        `help:"Where people reach this server, for links (default: http:// and --listen)." placeholder:"URL" env:"DUALREC_PUBLIC_URL"`
 	TrustedProxy   []string      `help:"Networks (CIDR) of TLS-ending proxies whose X-Forwarded-For is believed." placeholder:"CIDR" env:"DUALREC_TRUSTED_PROXY"`
@@ -175,6 +176,14 @@ func (c serveConfig) Validate() error {
 	}
 	if c.Workers < 0 || c.Workers > 1024 {
 		refuse("--workers: %d is not within 1…1024", c.Workers)
+	}
+	if c.WhipPort != 0 {
+		if _, err := c.whip(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if u, err := url.Parse(c.whipURL()); c.WhipURL != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+		refuse("--whip-url: %q is not like https://rec.example.com", c.WhipURL)
 	}
 	if c.IdleStop < 10*time.Second {
 		refuse("--idle-stop: use at least 10s")

@@ -42,6 +42,7 @@ import (
 	"github.com/dualrec/dualrec/recorder/compose"
 	"github.com/dualrec/dualrec/recorder/depacketize"
 	"github.com/dualrec/dualrec/recorder/ingest"
+	"github.com/dualrec/dualrec/recorder/ingest/whip"
 	"github.com/dualrec/dualrec/recorder/mp4"
 	"github.com/dualrec/dualrec/recorder/objectstore"
 	"github.com/dualrec/dualrec/recorder/objectstore/fs"
@@ -119,6 +120,7 @@ type program struct {
 	catalog  *catalog.Catalog
 	recorder *recorder.Service
 	composer *compose.Composer
+	whip     *whip.Server // nil without WHIP
 	breaker  *objectstore.Breaker
 	handler  http.Handler
 	closers  []func() error // in order of construction
@@ -166,7 +168,7 @@ func open(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *program, e
 	if err := m.openRecorder(ctx, keys, store, tell); err != nil {
 		return nil, err
 	}
-	return m, m.openAPI(keys, store, bus, tell)
+	return m, m.openAPI(ctx, keys, store, bus, tell)
 }
 
 func (m *program) onClose(f func() error) { m.closers = append(m.closers, f) }
@@ -224,7 +226,7 @@ func (m *program) openRecorder(ctx context.Context, keys *local.Keyring, store r
 	return err
 }
 
-func (m *program) openAPI(keys *local.Keyring, store recorder.ObjectStore, bus *natsbus.Bus, tell notifier) error {
+func (m *program) openAPI(ctx context.Context, keys *local.Keyring, store recorder.ObjectStore, bus *natsbus.Bus, tell notifier) error {
 	proxies, err := m.cfg.proxies()
 	if err != nil {
 		return err
@@ -252,13 +254,19 @@ func (m *program) openAPI(keys *local.Keyring, store recorder.ObjectStore, bus *
 	}
 	api, err := graph.NewHandler(
 		graph.Config{PublicURL: m.cfg.publicURL(), AllowedOrigins: m.cfg.AllowedOrigin, Introspection: m.cfg.Introspection, Secret: cursors},
-		graph.Deps{Recorder: m.recorder, Playback: player{media, m.catalog}, Reviews: reviews{m.catalog, tell}, Reader: m.catalog.ReadClient(),
+		graph.Deps{Recorder: m.recorder, Playback: player{media, m.catalog},
+			Ingest: ingestTokens{tokens, m.cfg.whipURL()}, Reviews: reviews{m.catalog, tell}, Reader: m.catalog.ReadClient(),
 			Events: bus, Auth: who, Log: m.log})
+	if err != nil {
+		return err
+	}
+	publish, err := m.openWHIP(ctx, who, tokens)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", api)
+	mux.Handle(whip.Prefix, publish)
 	mux.Handle("/media/", media.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", m.ready)
@@ -427,6 +435,10 @@ func (m *program) metrics() http.Handler {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return f(m.recorder.Totals()) }))
 	}
 	gauge("dualrec_live_recordings", "Recordings that capture now.", func(t recorder.Totals) float64 { return float64(t.Live) })
+	if m.whip != nil {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dualrec_whip_sessions", Help: "WHIP sessions, those included that are not connected yet."},
+			func() float64 { return float64(m.whip.Sessions()) }))
+	}
 	gauge("dualrec_composing_segments", "Segments that are being composed.", func(t recorder.Totals) float64 { return float64(t.Composing) })
 	gauge("dualrec_compose_lag_seconds", "How far the furthest recording is behind.", func(t recorder.Totals) float64 { return t.MaxLag.Seconds() })
 	gauge("dualrec_live_rtp_packets", "RTP packets accepted by live recordings.", func(t recorder.Totals) float64 { return float64(t.Net.Packets) })

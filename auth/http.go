@@ -69,11 +69,16 @@ func (a *Authenticator) middleware(next http.Handler, optional bool) http.Handle
 
 // FromRequest authenticates the Authorization header of a request. Errors as of Authenticate.
 func (a *Authenticator) FromRequest(r *http.Request) (Principal, error) {
-	credential := ""
-	if values := r.Header.Values("Authorization"); len(values) == 1 { // two would let proxies and us disagree
-		credential = bearer(values[0])
+	return a.Authenticate(r.Context(), Bearer(r), a.cfg.ClientIP(r))
+}
+
+// Bearer is the credential of a request's Authorization header; empty if there is none.
+func Bearer(r *http.Request) string {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 { // two would let proxies and us disagree
+		return ""
 	}
-	return a.Authenticate(r.Context(), credential, a.cfg.ClientIP(r))
+	return bearer(values[0])
 }
 
 // Source is the address that failures of this request count for; keep it for ConnectionInit.

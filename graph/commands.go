@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 type commands struct {
 	rec    Recorder
 	play   Playback
+	ingest IngestTokens
 	review Reviews
 	reads  reads
 }
@@ -145,6 +147,89 @@ func (c commands) stop(ctx context.Context, id string) error {
 		return err
 	}
 	return c.rec.Stop(ctx, recorder.StopCommand{TenantID: v.TenantID, RecordingID: id, Actor: v.actor()})
+}
+
+const (
+	minIngestTTL     = 60
+	maxIngestTTL     = 24 * 60 * 60 // seconds
+	defaultIngestTTL = 60 * 60
+)
+
+func (c commands) ingestToken(ctx context.Context, in model.CreateIngestTokenInput) (*model.CreateIngestTokenPayload, error) {
+	out, err := c.issueIngestToken(ctx, in)
+	errs, err := userErrors(err)
+	if out == nil {
+		out = &model.CreateIngestTokenPayload{}
+	}
+	out.UserErrors = errs
+	return out, err
+}
+
+func (c commands) issueIngestToken(ctx context.Context, in model.CreateIngestTokenInput) (*model.CreateIngestTokenPayload, error) {
+	v, err := viewerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ttl := defaultIngestTTL
+	if in.TTLSeconds != nil {
+		ttl = *in.TTLSeconds
+	}
+	if ttl < minIngestTTL || ttl > maxIngestTTL {
+		return nil, refuseField(recorder.CodeInvalidInput, "ttlSeconds", "is %d, want %d to %d", ttl, minIngestTTL, maxIngestTTL)
+	}
+	rec, err := c.reads.recording(ctx, auth.Ingest, in.RecordingID)
+	if err != nil {
+		return nil, err
+	}
+	if !rec.Capture.Live() {
+		return nil, &recorder.StateError{RecordingID: rec.ID, Is: rec.Capture, Want: []recorder.CaptureState{recorder.Pending, recorder.Recording, recorder.Paused}}
+	}
+	kinds, err := c.ingestKinds(ctx, rec, in.Kinds)
+	if err != nil {
+		return nil, err
+	}
+	made, err := c.ingest.IssueIngestToken(ctx, IngestTokenCommand{TenantID: v.TenantID, RecordingID: rec.ID, Kinds: kinds,
+		TTL: time.Duration(ttl) * time.Second, Actor: v.actor()})
+	if err != nil {
+		return nil, err
+	}
+	urls := &model.WhipUrls{}
+	for _, k := range kinds {
+		switch k {
+		case recorder.Screen, recorder.CustomerAudio:
+			urls.Screen = &made.ScreenURL
+		case recorder.Webcam, recorder.AgentAudio:
+			urls.Webcam = &made.WebcamURL
+		}
+	}
+	return &model.CreateIngestTokenPayload{Token: &made.Token, WhipUrls: urls, ExpiresAt: &made.ExpiresAt}, nil
+}
+
+// ingestKinds are the kinds asked for, each once; none asked for: all that the recording expects.
+func (c commands) ingestKinds(ctx context.Context, rec *ent.Recording, asked []recorder.TrackKind) ([]recorder.TrackKind, error) {
+	rows, err := c.reads.tracks(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	var expected []recorder.TrackKind
+	for _, t := range rows {
+		if !slices.Contains(expected, t.Kind) {
+			expected = append(expected, t.Kind)
+		}
+	}
+	if len(asked) == 0 {
+		return expected, nil
+	}
+	var out []recorder.TrackKind
+	for _, k := range asked {
+		if !slices.Contains(expected, k) {
+			return nil, refuseField(recorder.CodeInvalidInput, "kinds", "this recording expects %v and not %s: name it in startRecording.tracks", expected, k)
+		}
+		if !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	return out, nil
 }
 
 // grant signs only for what the viewer can also read.

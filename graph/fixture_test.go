@@ -36,22 +36,23 @@ func TestMain(m *testing.M) {
 
 // house is a server over a real catalog, with fakes for what carries out commands.
 type house struct {
-	t    *testing.T
-	db   *ent.Client
-	bus  *eventstest.Memory
-	rec  *fakeRecorder
-	play *fakePlayback
-	rev  *fakeReviews
-	auth *fakeAuth
-	log  *lockedBuffer
-	api  http.Handler
-	url  string
-	a, b *estate
+	t      *testing.T
+	db     *ent.Client
+	bus    *eventstest.Memory
+	rec    *fakeRecorder
+	play   *fakePlayback
+	ingest *fakeIngest
+	rev    *fakeReviews
+	auth   *fakeAuth
+	log    *lockedBuffer
+	api    http.Handler
+	url    string
+	a, b   *estate
 }
 
 func newHouse(t *testing.T, cfg Config) *house {
 	t.Helper()
-	h := &house{t: t, db: openDB(t), bus: eventstest.NewMemory("e1", 0), play: &fakePlayback{}, log: &lockedBuffer{}}
+	h := &house{t: t, db: openDB(t), bus: eventstest.NewMemory("e1", 0), play: &fakePlayback{}, ingest: &fakeIngest{}, log: &lockedBuffer{}}
 	h.rec = &fakeRecorder{db: h.db, live: map[string]recorder.LiveStatus{}}
 	h.rev = &fakeReviews{db: h.db}
 	h.a, h.b = seed(t, h.db, "acme"), seed(t, h.db, "zeta")
@@ -64,7 +65,7 @@ func newHouse(t *testing.T, cfg Config) *house {
 	if cfg.Tick == 0 {
 		cfg.Tick = time.Millisecond
 	}
-	handler, err := NewHandler(cfg, Deps{Recorder: h.rec, Playback: h.play, Reviews: h.rev, Reader: h.db, Events: h.bus, Auth: h.auth,
+	handler, err := NewHandler(cfg, Deps{Recorder: h.rec, Playback: h.play, Ingest: h.ingest, Reviews: h.rev, Reader: h.db, Events: h.bus, Auth: h.auth,
 		Log: slog.New(slog.NewTextHandler(h.log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -460,3 +461,17 @@ func (l *lockedBuffer) String() string {
 }
 
 var errSecret = errors.New("secret internal detail")
+
+// fakeIngest issues tokens that say what was asked for.
+type fakeIngest struct {
+	mu    sync.Mutex
+	asked []IngestTokenCommand
+}
+
+func (f *fakeIngest) IssueIngestToken(_ context.Context, c IngestTokenCommand) (IngestToken, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, c)
+	return IngestToken{Token: "token", ScreenURL: "https://rec/whip/" + c.RecordingID + "/screen", WebcamURL: "https://rec/whip/" + c.RecordingID + "/webcam",
+		ExpiresAt: epoch.Add(c.TTL)}, nil
+}

@@ -99,6 +99,7 @@ func (c Config) Validate() error {
 type Deps struct {
 	Recorder Recorder
 	Playback Playback
+	Ingest   IngestTokens
 	Reviews  Reviews
 	// Reader is used for queries only, and confined to the viewer's tenant by the context of each.
 	Reader *ent.Client
@@ -109,7 +110,7 @@ type Deps struct {
 
 func (d Deps) validate() error {
 	var errs []error
-	for name, missing := range map[string]bool{"Recorder": d.Recorder == nil, "Playback": d.Playback == nil, "Reviews": d.Reviews == nil,
+	for name, missing := range map[string]bool{"Recorder": d.Recorder == nil, "Playback": d.Playback == nil, "Ingest": d.Ingest == nil, "Reviews": d.Reviews == nil,
 		"Reader": d.Reader == nil, "Events": d.Events == nil, "Auth": d.Auth == nil} {
 		if missing {
 			errs = append(errs, fmt.Errorf("graph: dependency %s is missing", name))

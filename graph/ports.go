@@ -50,6 +50,27 @@ type Grant struct {
 	ExpiresAt, RefreshAfter time.Time
 }
 
+// IngestTokens lets publishers in without an API key. Errors as for Recorder.
+type IngestTokens interface {
+	IssueIngestToken(ctx context.Context, c IngestTokenCommand) (IngestToken, error)
+}
+
+// IngestTokenCommand asks for a token of one recording. graph has checked that the viewer may ingest into it, that it is
+// live, and that it expects these kinds.
+type IngestTokenCommand struct {
+	TenantID, RecordingID string
+	Kinds                 []recorder.TrackKind
+	TTL                   time.Duration
+	Actor                 recorder.Actor
+}
+
+// IngestToken is what a WHIP publisher needs.
+type IngestToken struct {
+	Token                string
+	ScreenURL, WebcamURL string // whatever the kinds are
+	ExpiresAt            time.Time
+}
+
 // Reviews writes what reviewers say. Errors as for Recorder. The implementation publishes the change after its commit.
 type Reviews interface {
 	CreateBookmark(ctx context.Context, c BookmarkCommand) (bookmarkID string, err error)

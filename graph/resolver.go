@@ -36,7 +36,7 @@ func newResolver(cfg Config, deps Deps) (*Resolver, error) {
 	r := reads{db: deps.Reader, seal: seal, live: deps.Recorder.Live}
 	return &Resolver{
 		reads:        r,
-		cmd:          commands{rec: deps.Recorder, play: deps.Playback, review: deps.Reviews, reads: r},
+		cmd:          commands{rec: deps.Recorder, play: deps.Playback, ingest: deps.Ingest, review: deps.Reviews, reads: r},
 		watch:        watcher{bus: deps.Events, seal: seal, heartbeat: cfg.Heartbeat, tick: cfg.Tick, log: deps.Log},
 		viewURL:      strings.TrimSuffix(cfg.PublicURL, "/") + "/recordings/",
 		capabilities: caps,

@@ -34,6 +34,10 @@ func (r *mutationResolver) DetachTrack(ctx context.Context, input model.DetachTr
 	return &model.DetachTrackPayload{Track: row, UserErrors: errs}, err
 }
 
+func (r *mutationResolver) CreateIngestToken(ctx context.Context, input model.CreateIngestTokenInput) (*model.CreateIngestTokenPayload, error) {
+	return r.cmd.ingestToken(ctx, input)
+}
+
 func (r *mutationResolver) PauseRecording(ctx context.Context, input model.PauseRecordingInput) (*model.PauseRecordingPayload, error) {
 	err := r.cmd.pause(ctx, input)
 	rec, errs, err := r.cmd.outcome(ctx, input.RecordingID, err)

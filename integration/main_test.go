@@ -90,7 +90,7 @@ func (s *sharedSite) start(ctx context.Context) error {
 		return err
 	}
 	var err error
-	s.site, err = openSite(ctx, harness.Options{Bin: program, Data: filepath.Join(workDir, "shared"),
+	s.site, err = openSite(ctx, harness.Options{Bin: program, Data: filepath.Join(workDir, "shared"), WHIP: true,
 		Args: []string{"--allowed-origin", s.page.origin, "--metrics-token", metricsToken}})
 	return err
 }

@@ -1,5 +1,5 @@
-// Package usertoken issues and verifies the user tokens of docs/formats/credentials.md: short-lived JWTs signed with
-// Ed25519, by github.com/golang-jwt/jwt/v5. It does not know users, passwords or sessions: whoever calls Issue has made
+// Package usertoken issues and verifies the user and ingest tokens of docs/formats/credentials.md: short-lived JWTs signed
+// with Ed25519, by github.com/golang-jwt/jwt/v5. It does not know users, passwords or sessions: whoever calls Issue has made
 // sure who it is for.
 package usertoken
 
@@ -100,7 +100,8 @@ type Codec struct {
 	audience string
 	now      func() time.Time
 	ring     atomic.Pointer[Ring]
-	parser   *jwt.Parser
+	parser   *jwt.Parser // of user tokens
+	ingest   *jwt.Parser // of ingest tokens
 }
 
 var _ auth.TokenVerifier = (*Codec)(nil)
@@ -113,12 +114,16 @@ func New(audience string, ring *Ring, now func() time.Time) (*Codec, error) {
 	if now == nil {
 		now = time.Now
 	}
-	c := &Codec{audience: audience, now: now, parser: jwt.NewParser(
-		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), // "none", HMAC with the public key, and all else end here
-		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-		jwt.WithStrictDecoding(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(now))}
+	c := &Codec{audience: audience, now: now, parser: newParser(audience, now), ingest: newParser(audience+ingestAudience, now)}
 	c.Use(ring)
 	return c, nil
+}
+
+func newParser(audience string, now func() time.Time) *jwt.Parser {
+	return jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), // "none", HMAC with the public key, and all else end here
+		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithStrictDecoding(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(now))
 }
 
 // Use replaces the ring, for rotation while the server runs.
@@ -139,25 +144,18 @@ func (c *Codec) Issue(p auth.Principal, ttl time.Duration) (token string, expire
 	if ttl < time.Second || ttl > MaxTTL {
 		return "", time.Time{}, fmt.Errorf("auth/usertoken: issue: time to live %v is not within 1s…%v", ttl, MaxTTL)
 	}
-	key := c.ring.Load().signing
-	if key.private == nil {
-		return "", time.Time{}, fmt.Errorf("%w: this node can only verify", ErrKey)
-	}
 	now := c.now().UTC().Truncate(time.Second)
 	expires = now.Add(ttl.Truncate(time.Second))
 	var jti [16]byte
 	_, _ = rand.Read(jti[:]) // never fails (crypto/rand)
-	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{Tenant: p.TenantID, Role: p.Role, Queues: p.Queues,
+	token, err = c.sign(claims{Tenant: p.TenantID, Role: p.Role, Queues: p.Queues,
 		RegisteredClaims: jwt.RegisteredClaims{Issuer: issuer, Subject: p.Subject, Audience: jwt.ClaimStrings{c.audience},
 			ID: base64.RawURLEncoding.EncodeToString(jti[:]), IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires)}})
-	t.Header["kid"] = key.id
-	token, err = t.SignedString(key.private)
-	if err != nil {
-		return "", time.Time{}, fmt.Errorf("auth/usertoken: sign: %w", err)
+	if errors.Is(err, errTooLong) {
+		return "", time.Time{}, fmt.Errorf("%w: list fewer queues, or %q", err, auth.AllQueues)
 	}
-	if len(token) > auth.MaxCredential {
-		return "", time.Time{}, fmt.Errorf("auth/usertoken: issue: a token of %d bytes is longer than the limit of %d: list fewer queues, or %q",
-			len(token), auth.MaxCredential, auth.AllQueues)
+	if err != nil {
+		return "", time.Time{}, err
 	}
 	return token, expires, nil
 }
@@ -171,8 +169,8 @@ func (c *Codec) Verify(_ context.Context, token string) (auth.Principal, error) 
 	if _, err := c.parser.ParseWithClaims(token, &cl, c.key); err != nil {
 		return auth.Principal{}, fmt.Errorf("%w: %w", auth.ErrUnauthenticated, err)
 	}
-	if cl.IssuedAt == nil || cl.ExpiresAt.Sub(cl.IssuedAt.Time) > MaxTTL || len(cl.Audience) != 1 {
-		return auth.Principal{}, fmt.Errorf("%w: token without time of issue, with several audiences, or longer than %v", auth.ErrUnauthenticated, MaxTTL)
+	if err := checkLife(cl.RegisteredClaims); err != nil {
+		return auth.Principal{}, err
 	}
 	p := auth.Principal{TenantID: cl.Tenant, Subject: cl.Subject, Role: cl.Role, Queues: cl.Queues, ExpiresAt: cl.ExpiresAt.UTC()}
 	if err := p.Validate(); err != nil {

@@ -116,6 +116,13 @@ type ComplexityRoot struct {
 		UserErrors func(childComplexity int) int
 	}
 
+	CreateIngestTokenPayload struct {
+		ExpiresAt  func(childComplexity int) int
+		Token      func(childComplexity int) int
+		UserErrors func(childComplexity int) int
+		WhipUrls   func(childComplexity int) int
+	}
+
 	DetachTrackPayload struct {
 		Track      func(childComplexity int) int
 		UserErrors func(childComplexity int) int
@@ -184,17 +191,18 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		AddComment      func(childComplexity int, input model.AddCommentInput) int
-		AttachTrack     func(childComplexity int, input model.AttachTrackInput) int
-		CreateBookmark  func(childComplexity int, input model.CreateBookmarkInput) int
-		DetachTrack     func(childComplexity int, input model.DetachTrackInput) int
-		GrantPlayback   func(childComplexity int, input model.GrantPlaybackInput) int
-		PauseRecording  func(childComplexity int, input model.PauseRecordingInput) int
-		ResumeRecording func(childComplexity int, input model.ResumeRecordingInput) int
-		RevokePlayback  func(childComplexity int, input model.RevokePlaybackInput) int
-		SetLayout       func(childComplexity int, input model.SetLayoutInput) int
-		StartRecording  func(childComplexity int, input model.StartRecordingInput) int
-		StopRecording   func(childComplexity int, input model.StopRecordingInput) int
+		AddComment        func(childComplexity int, input model.AddCommentInput) int
+		AttachTrack       func(childComplexity int, input model.AttachTrackInput) int
+		CreateBookmark    func(childComplexity int, input model.CreateBookmarkInput) int
+		CreateIngestToken func(childComplexity int, input model.CreateIngestTokenInput) int
+		DetachTrack       func(childComplexity int, input model.DetachTrackInput) int
+		GrantPlayback     func(childComplexity int, input model.GrantPlaybackInput) int
+		PauseRecording    func(childComplexity int, input model.PauseRecordingInput) int
+		ResumeRecording   func(childComplexity int, input model.ResumeRecordingInput) int
+		RevokePlayback    func(childComplexity int, input model.RevokePlaybackInput) int
+		SetLayout         func(childComplexity int, input model.SetLayoutInput) int
+		StartRecording    func(childComplexity int, input model.StartRecordingInput) int
+		StopRecording     func(childComplexity int, input model.StopRecordingInput) int
 	}
 
 	PageInfo struct {
@@ -405,6 +413,11 @@ type ComplexityRoot struct {
 		Message func(childComplexity int) int
 		Reason  func(childComplexity int) int
 	}
+
+	WhipUrls struct {
+		Screen func(childComplexity int) int
+		Webcam func(childComplexity int) int
+	}
 }
 
 // endregion ***************************** api!.gotpl *****************************
@@ -437,6 +450,7 @@ type MutationResolver interface {
 	StartRecording(ctx context.Context, input model.StartRecordingInput) (*model.StartRecordingPayload, error)
 	AttachTrack(ctx context.Context, input model.AttachTrackInput) (*model.AttachTrackPayload, error)
 	DetachTrack(ctx context.Context, input model.DetachTrackInput) (*model.DetachTrackPayload, error)
+	CreateIngestToken(ctx context.Context, input model.CreateIngestTokenInput) (*model.CreateIngestTokenPayload, error)
 	PauseRecording(ctx context.Context, input model.PauseRecordingInput) (*model.PauseRecordingPayload, error)
 	ResumeRecording(ctx context.Context, input model.ResumeRecordingInput) (*model.ResumeRecordingPayload, error)
 	SetLayout(ctx context.Context, input model.SetLayoutInput) (*model.SetLayoutPayload, error)
@@ -741,6 +755,31 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CreateBookmarkPayload.UserErrors(childComplexity), true
 
+	case "CreateIngestTokenPayload.expiresAt":
+		if e.ComplexityRoot.CreateIngestTokenPayload.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateIngestTokenPayload.ExpiresAt(childComplexity), true
+	case "CreateIngestTokenPayload.token":
+		if e.ComplexityRoot.CreateIngestTokenPayload.Token == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateIngestTokenPayload.Token(childComplexity), true
+	case "CreateIngestTokenPayload.userErrors":
+		if e.ComplexityRoot.CreateIngestTokenPayload.UserErrors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateIngestTokenPayload.UserErrors(childComplexity), true
+	case "CreateIngestTokenPayload.whipUrls":
+		if e.ComplexityRoot.CreateIngestTokenPayload.WhipUrls == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateIngestTokenPayload.WhipUrls(childComplexity), true
+
 	case "DetachTrackPayload.track":
 		if e.ComplexityRoot.DetachTrackPayload.Track == nil {
 			break
@@ -1006,6 +1045,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateBookmark(childComplexity, args["input"].(model.CreateBookmarkInput)), true
+	case "Mutation.createIngestToken":
+		if e.ComplexityRoot.Mutation.CreateIngestToken == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createIngestToken_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateIngestToken(childComplexity, args["input"].(model.CreateIngestTokenInput)), true
 	case "Mutation.detachTrack":
 		if e.ComplexityRoot.Mutation.DetachTrack == nil {
 			break
@@ -1965,6 +2015,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UserError.Reason(childComplexity), true
 
+	case "WhipUrls.screen":
+		if e.ComplexityRoot.WhipUrls.Screen == nil {
+			break
+		}
+
+		return e.ComplexityRoot.WhipUrls.Screen(childComplexity), true
+	case "WhipUrls.webcam":
+		if e.ComplexityRoot.WhipUrls.Webcam == nil {
+			break
+		}
+
+		return e.ComplexityRoot.WhipUrls.Webcam(childComplexity), true
+
 	}
 	return 0, false
 }
@@ -1976,6 +2039,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputAddCommentInput,
 		ec.unmarshalInputAttachTrackInput,
 		ec.unmarshalInputCreateBookmarkInput,
+		ec.unmarshalInputCreateIngestTokenInput,
 		ec.unmarshalInputDetachTrackInput,
 		ec.unmarshalInputFloorScope,
 		ec.unmarshalInputGrantPlaybackInput,
@@ -2140,6 +2204,28 @@ input SetLayoutInput { recordingId: ID!  layout: Layout! }
 type SetLayoutPayload { recording: Recording  userErrors: [UserError!]! }
 input StopRecordingInput { recordingId: ID! }
 type StopRecordingPayload { recording: Recording  userErrors: [UserError!]! }
+
+input CreateIngestTokenInput {
+  recordingId: ID!
+  "What its holder may publish. Default: all that the recording expects."
+  kinds: [TrackKind!]
+  "60 to 86400. Default 3600. It must outlive the last reconnect of the publisher."
+  ttlSeconds: Int
+}
+type CreateIngestTokenPayload {
+  "For Authorization: Bearer. It publishes into this recording and does nothing else."
+  token: String
+  whipUrls: WhipUrls
+  expiresAt: Time
+  userErrors: [UserError!]!
+}
+"Null where no kind of this side may be published."
+type WhipUrls {
+  "Video becomes SCREEN, audio CUSTOMER_AUDIO."
+  screen: String
+  "Video becomes WEBCAM, audio AGENT_AUDIO."
+  webcam: String
+}
 `, BuiltIn: false},
 	{Name: "../live.graphqls", Input: `"A place in the stream of changes. Keep the newest one and give it as resume after a break. Both are opaque."
 type StreamPosition { epoch: String!  offset: String! }
@@ -2447,6 +2533,8 @@ type Mutation {
   "Again with new rtpParameters: the producer was replaced."
   attachTrack(input: AttachTrackInput!): AttachTrackPayload! @can(do: INGEST)
   detachTrack(input: DetachTrackInput!): DetachTrackPayload! @can(do: INGEST)
+  "Lets a browser or an encoder publish into one live recording by WHIP (RFC 9725), without an SFU and without an API key."
+  createIngestToken(input: CreateIngestTokenInput!): CreateIngestTokenPayload! @can(do: INGEST)
   pauseRecording(input: PauseRecordingInput!): PauseRecordingPayload! @can(do: PAUSE)
   resumeRecording(input: ResumeRecordingInput!): ResumeRecordingPayload! @can(do: PAUSE)
   setLayout(input: SetLayoutInput!): SetLayoutPayload! @can(do: INGEST)
@@ -2636,6 +2724,20 @@ func (ec *executionContext) childFields_CreateBookmarkPayload(ctx context.Contex
 		return ec.fieldContext_CreateBookmarkPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateBookmarkPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateIngestTokenPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "token":
+		return ec.fieldContext_CreateIngestTokenPayload_token(ctx, field)
+	case "whipUrls":
+		return ec.fieldContext_CreateIngestTokenPayload_whipUrls(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_CreateIngestTokenPayload_expiresAt(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateIngestTokenPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateIngestTokenPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_DetachTrackPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3074,6 +3176,16 @@ func (ec *executionContext) childFields_UserError(ctx context.Context, field gra
 	return nil, fmt.Errorf("no field named %q was found under type UserError", field.Name)
 }
 
+func (ec *executionContext) childFields_WhipUrls(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "screen":
+		return ec.fieldContext_WhipUrls_screen(ctx, field)
+	case "webcam":
+		return ec.fieldContext_WhipUrls_webcam(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type WhipUrls", field.Name)
+}
+
 func (ec *executionContext) childFields___Directive(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "name":
@@ -3238,6 +3350,20 @@ func (ec *executionContext) field_Mutation_createBookmark_args(ctx context.Conte
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (model.CreateBookmarkInput, error) {
 			return ec.unmarshalNCreateBookmarkInput2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐCreateBookmarkInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createIngestToken_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.CreateIngestTokenInput, error) {
+			return ec.unmarshalNCreateIngestTokenInput2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐCreateIngestTokenInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -4492,6 +4618,116 @@ func (ec *executionContext) fieldContext_CreateBookmarkPayload_userErrors(_ cont
 	return fc, nil
 }
 
+func (ec *executionContext) _CreateIngestTokenPayload_token(ctx context.Context, field graphql.CollectedField, obj *model.CreateIngestTokenPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateIngestTokenPayload_token(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Token, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateIngestTokenPayload_token(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CreateIngestTokenPayload", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CreateIngestTokenPayload_whipUrls(ctx context.Context, field graphql.CollectedField, obj *model.CreateIngestTokenPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateIngestTokenPayload_whipUrls(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.WhipUrls, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.WhipUrls) graphql.Marshaler {
+			return ec.marshalOWhipUrls2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐWhipUrls(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateIngestTokenPayload_whipUrls(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateIngestTokenPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_WhipUrls(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateIngestTokenPayload_expiresAt(ctx context.Context, field graphql.CollectedField, obj *model.CreateIngestTokenPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateIngestTokenPayload_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalOTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateIngestTokenPayload_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CreateIngestTokenPayload", field, false, false, errors.New("field of type Time does not have child fields"))
+}
+
+func (ec *executionContext) _CreateIngestTokenPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *model.CreateIngestTokenPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateIngestTokenPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateIngestTokenPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateIngestTokenPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _DetachTrackPayload_track(ctx context.Context, field graphql.CollectedField, obj *model.DetachTrackPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -5676,6 +5912,68 @@ func (ec *executionContext) fieldContext_Mutation_detachTrack(ctx context.Contex
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_detachTrack_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createIngestToken(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createIngestToken(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateIngestToken(ctx, fc.Args["input"].(model.CreateIngestTokenInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNOperation2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐOperation(ctx, "INGEST")
+				if err != nil {
+					var zeroVal *model.CreateIngestTokenPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *model.CreateIngestTokenPayload
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, nil, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *model.CreateIngestTokenPayload) graphql.Marshaler {
+			return ec.marshalNCreateIngestTokenPayload2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐCreateIngestTokenPayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createIngestToken(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateIngestTokenPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createIngestToken_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -9981,6 +10279,52 @@ func (ec *executionContext) fieldContext_UserError_reason(_ context.Context, fie
 	return graphql.NewScalarFieldContext("UserError", field, false, false, errors.New("field of type RefusalReason does not have child fields"))
 }
 
+func (ec *executionContext) _WhipUrls_screen(ctx context.Context, field graphql.CollectedField, obj *model.WhipUrls) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_WhipUrls_screen(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Screen, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_WhipUrls_screen(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("WhipUrls", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _WhipUrls_webcam(ctx context.Context, field graphql.CollectedField, obj *model.WhipUrls) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_WhipUrls_webcam(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Webcam, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_WhipUrls_webcam(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("WhipUrls", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
 func (ec *executionContext) ___Directive_name(ctx context.Context, field graphql.CollectedField, obj *introspection.Directive) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -11216,6 +11560,50 @@ func (ec *executionContext) unmarshalInputCreateBookmarkInput(ctx context.Contex
 				return it, err
 			}
 			it.Color = data
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputCreateIngestTokenInput(ctx context.Context, obj any) (model.CreateIngestTokenInput, error) {
+	var it model.CreateIngestTokenInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"recordingId", "kinds", "ttlSeconds"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "recordingId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("recordingId"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RecordingID = data
+		case "kinds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("kinds"))
+			data, err := ec.unmarshalOTrackKind2ᚕgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐTrackKindᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Kinds = data
+		case "ttlSeconds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ttlSeconds"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TTLSeconds = data
 		}
 	}
 	return it, nil
@@ -12784,6 +13172,59 @@ func (ec *executionContext) _CreateBookmarkPayload(ctx context.Context, sel ast.
 	return out
 }
 
+var createIngestTokenPayloadImplementors = []string{"CreateIngestTokenPayload"}
+
+func (ec *executionContext) _CreateIngestTokenPayload(ctx context.Context, sel ast.SelectionSet, obj *model.CreateIngestTokenPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createIngestTokenPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateIngestTokenPayload")
+		case "token":
+			out.Values[i] = ec._CreateIngestTokenPayload_token(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "whipUrls":
+			out.Values[i] = ec._CreateIngestTokenPayload_whipUrls(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._CreateIngestTokenPayload_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateIngestTokenPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var detachTrackPayloadImplementors = []string{"DetachTrackPayload"}
 
 func (ec *executionContext) _DetachTrackPayload(ctx context.Context, sel ast.SelectionSet, obj *model.DetachTrackPayload) graphql.Marshaler {
@@ -13501,6 +13942,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "detachTrack":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_detachTrack(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "createIngestToken":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createIngestToken(ctx, field)
 			})
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
@@ -16450,6 +16898,49 @@ func (ec *executionContext) _UserError(ctx context.Context, sel ast.SelectionSet
 	return out
 }
 
+var whipUrlsImplementors = []string{"WhipUrls"}
+
+func (ec *executionContext) _WhipUrls(ctx context.Context, sel ast.SelectionSet, obj *model.WhipUrls) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, whipUrlsImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("WhipUrls")
+		case "screen":
+			out.Values[i] = ec._WhipUrls_screen(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "webcam":
+			out.Values[i] = ec._WhipUrls_webcam(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var __DirectiveImplementors = []string{"__Directive"}
 
 func (ec *executionContext) ___Directive(ctx context.Context, sel ast.SelectionSet, obj *introspection.Directive) graphql.Marshaler {
@@ -17067,6 +17558,21 @@ func (ec *executionContext) marshalNCreateBookmarkPayload2ᚖgithubᚗcomᚋdual
 		return graphql.Null
 	}
 	return ec._CreateBookmarkPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNCreateIngestTokenInput2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐCreateIngestTokenInput(ctx context.Context, v any) (model.CreateIngestTokenInput, error) {
+	res, err := ec.unmarshalInputCreateIngestTokenInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNCreateIngestTokenPayload2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐCreateIngestTokenPayload(ctx context.Context, sel ast.SelectionSet, v *model.CreateIngestTokenPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._CreateIngestTokenPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalNDetachTrackInput2githubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐDetachTrackInput(ctx context.Context, v any) (model.DetachTrackInput, error) {
@@ -18379,6 +18885,42 @@ func (ec *executionContext) marshalOTrack2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋ
 	return ec._Track(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalOTrackKind2ᚕgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐTrackKindᚄ(ctx context.Context, v any) ([]recorder.TrackKind, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]recorder.TrackKind, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNTrackKind2githubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐTrackKind(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOTrackKind2ᚕgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐTrackKindᚄ(ctx context.Context, sel ast.SelectionSet, v []recorder.TrackKind) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNTrackKind2githubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐTrackKind(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) unmarshalOTrackKind2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋrecorderᚐTrackKind(ctx context.Context, v any) (*recorder.TrackKind, error) {
 	if v == nil {
 		return nil, nil
@@ -18396,6 +18938,13 @@ func (ec *executionContext) marshalOTrackKind2ᚖgithubᚗcomᚋdualrecᚋdualre
 	_ = ctx
 	res := graphql.MarshalString(string(*v))
 	return res
+}
+
+func (ec *executionContext) marshalOWhipUrls2ᚖgithubᚗcomᚋdualrecᚋdualrecᚋgraphᚋmodelᚐWhipUrls(ctx context.Context, sel ast.SelectionSet, v *model.WhipUrls) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._WhipUrls(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalO__EnumValue2ᚕgithubᚗcomᚋ99designsᚋgqlgenᚋgraphqlᚋintrospectionᚐEnumValueᚄ(ctx context.Context, sel ast.SelectionSet, v []introspection.EnumValue) graphql.Marshaler {

@@ -77,6 +77,22 @@ type CreateBookmarkPayload struct {
 	UserErrors []*UserError  `json:"userErrors"`
 }
 
+type CreateIngestTokenInput struct {
+	RecordingID string `json:"recordingId"`
+	// What its holder may publish. Default: all that the recording expects.
+	Kinds []recorder.TrackKind `json:"kinds,omitempty"`
+	// 60 to 86400. Default 3600. It must outlive the last reconnect of the publisher.
+	TTLSeconds *int `json:"ttlSeconds,omitempty"`
+}
+
+type CreateIngestTokenPayload struct {
+	// For Authorization: Bearer. It publishes into this recording and does nothing else.
+	Token      *string      `json:"token,omitempty"`
+	WhipUrls   *WhipUrls    `json:"whipUrls,omitempty"`
+	ExpiresAt  *time.Time   `json:"expiresAt,omitempty"`
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 type DetachTrackInput struct {
 	RecordingID string             `json:"recordingId"`
 	Kind        recorder.TrackKind `json:"kind"`
@@ -403,6 +419,14 @@ type UserError struct {
 	Code    recorder.ErrorCode `json:"code"`
 	// With CAPACITY: what is used up. Null with every other code.
 	Reason *recorder.RefusalReason `json:"reason,omitempty"`
+}
+
+// Null where no kind of this side may be published.
+type WhipUrls struct {
+	// Video becomes SCREEN, audio CUSTOMER_AUDIO.
+	Screen *string `json:"screen,omitempty"`
+	// Video becomes WEBCAM, audio AGENT_AUDIO.
+	Webcam *string `json:"webcam,omitempty"`
 }
 
 // What a role may do; how far it reaches (own calls, own queues, the tenant) depends on the role too.

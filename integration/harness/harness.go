@@ -45,6 +45,7 @@ type Options struct {
 	Data     string
 	Database string
 	Args     []string  // further flags of serve
+	WHIP     bool      // serve WHIP on a UDP port of its own, unless Args name media ports
 	Env      []string  // further environment
 	Mirror   io.Writer // also gets the log, may be nil
 }
@@ -58,7 +59,12 @@ func New(o Options) (*Server, error) {
 	}
 	if !slices.Contains(o.Args, "--port-min") {
 		first := mediaPorts()
-		o.Args = append(slices.Clone(o.Args), "--port-min", strconv.Itoa(first), "--port-max", strconv.Itoa(first+mediaPortsEach-1))
+		last := first + mediaPortsEach - 1
+		if o.WHIP {
+			o.Args = append(slices.Clone(o.Args), "--whip-port", strconv.Itoa(last))
+			last--
+		}
+		o.Args = append(slices.Clone(o.Args), "--port-min", strconv.Itoa(first), "--port-max", strconv.Itoa(last))
 	}
 	return &Server{Bin: o.Bin, Data: o.Data, Database: o.Database, URL: fmt.Sprintf("http://127.0.0.1:%d", port),
 		extra: o.Args, env: o.Env, Log: &Tail{mirror: o.Mirror}}, nil
