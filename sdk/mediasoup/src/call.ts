@@ -163,6 +163,7 @@ export class RecordedCall {
   async pause(o: PauseOptions): Promise<void> {
     this.#mustBeOpen('pause');
     const { intent, overtakes } = this.#begin('pause');
+    this.#holdTimer?.abort(); // of an earlier pause that failed: this one has a time of its own
     const answered = new AbortController();
     if (overtakes) this.#holdFor(intent); // a resume() is under way and may take its time
     void this.#dualrec.clock.sleep(HOLD_AFTER_MS, answered.signal).then(() => {

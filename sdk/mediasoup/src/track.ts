@@ -156,6 +156,7 @@ export class Track {
         } else {
           await this.#attach(leg, both);
           this.#doubtful = false;
+          this.#error = undefined;
         }
       } catch (error) {
         this.#ingest = before; // so that the next look finds the change again

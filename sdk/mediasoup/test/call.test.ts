@@ -250,6 +250,18 @@ test('a pause that fails ends by itself after the time given', async (t) => {
   assert.equal(call.held, false);
 });
 
+test('a second pause that fails is not ended by the time of the first', async (t) => {
+  const { s, call } = await running(t);
+  s.recorder.fault('pauseRecording', ...Array<'drop'>(8).fill('drop'));
+  await assert.rejects(call.pause({ reason: 'PAYMENT', autoResumeAfterSeconds: 90 }), code('NETWORK'));
+  assert.equal(s.clock.waiting(90_000), 1);
+  await assert.rejects(call.pause({ reason: 'PAYMENT' }), code('NETWORK'));
+  assert.equal(s.clock.waiting(90_000), 0);
+  assert.equal(flowing(s), 0);
+  await call.resume();
+  await eventually(() => flowing(s) === 4, 'released');
+});
+
 test('resume ends the tries of a pause, and pause those of a resume: the last word counts', async (t) => {
   const { s, call } = await running(t);
   const first = latch();

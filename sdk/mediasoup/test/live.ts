@@ -1,18 +1,19 @@
 // Records one short call through a running dualrec, with what happens in calls: a webcam that goes off, a share that is
 // restarted, a card number. Run by integration/sdk_test.go, which then looks at the recording.
 //
-//   DUALREC_URL=http://127.0.0.1:8080/graphql DUALREC_API_KEY=dr_… node build/test/live.js SESSION-ID
+//   DUALREC_URL=http://127.0.0.1:8080/graphql DUALREC_API_KEY=dr_… node build/test/live.js SESSION-ID [SRTP-SUITE]
 //
-// Prints what it saw as one line of JSON. With MEDIASOUP_WORKER_BIN the SFU is a real mediasoup.
+// Prints what it saw as one line of JSON. With MEDIASOUP_WORKER_BIN the SFU is a real mediasoup, which SRTP needs.
 
 import { setTimeout as wait } from 'node:timers/promises';
-import { Dualrec, recordCall, type CallEvent, type LogEntry } from '../src/index.js';
+import { Dualrec, recordCall, type CallEvent, type LogEntry, type SrtpCryptoSuite } from '../src/index.js';
 import { realSfu, udpSfu } from './media-sfu.js';
 
 const url = process.env['DUALREC_URL'];
 const apiKey = process.env['DUALREC_API_KEY'];
-const externalSessionId = process.argv[2];
-if (!url || !apiKey || !externalSessionId) throw new Error('usage: DUALREC_URL=… DUALREC_API_KEY=… node live.js SESSION-ID');
+const [, , externalSessionId, suite] = process.argv;
+if (!url || !apiKey || !externalSessionId) throw new Error('usage: DUALREC_URL=… DUALREC_API_KEY=… node live.js SESSION-ID [SRTP-SUITE]');
+if (suite && !process.env['MEDIASOUP_WORKER_BIN']) throw new Error('the SFU of the tests sends no SRTP: set MEDIASOUP_WORKER_BIN');
 
 const logs: LogEntry[] = [];
 const events: CallEvent[] = [];
@@ -26,6 +27,7 @@ const recorded = await recordCall(sfu.router, { screen: screen.producer, webcam:
   agent: 'agent-17',
   expect: ['customerAudio'],
   listenInfo: { protocol: 'udp', ip: '127.0.0.1' },
+  srtpCryptoSuite: suite as SrtpCryptoSuite | undefined,
   watchIntervalMs: 1_000,
   onEvent: (event) => events.push(event),
 });
