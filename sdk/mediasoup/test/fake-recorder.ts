@@ -18,6 +18,19 @@ const schema = realSchema();
 
 export const API_KEY = 'dr_test-key-0123456789';
 
+/** Opus and VP8 as recorder.Capabilities() of the real one has them. */
+const CAPABILITIES = {
+  codecs: [
+    { kind: 'audio', mimeType: 'audio/opus', preferredPayloadType: 100, clockRate: 48000, channels: 2, parameters: {}, rtcpFeedback: [{ type: 'nack' }] },
+    {
+      kind: 'video', mimeType: 'video/VP8', preferredPayloadType: 101, clockRate: 90000, parameters: {},
+      rtcpFeedback: [{ type: 'nack' }, { type: 'nack', parameter: 'pli' }, { type: 'ccm', parameter: 'fir' }],
+    },
+    { kind: 'video', mimeType: 'video/rtx', preferredPayloadType: 102, clockRate: 90000, parameters: { apt: 101 }, rtcpFeedback: [] },
+  ],
+  headerExtensions: ['audio', 'video'].map((kind) => ({ kind, uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', preferredId: 1, preferredEncrypt: false, direction: 'sendrecv' })),
+};
+
 interface Refusal {
   code: string;
   message?: string;
@@ -176,7 +189,7 @@ export class FakeRecorder {
   }
 
   readonly #root: Input = {
-    ingestCapabilities: () => ({ codecs: [{ kind: 'video', mimeType: 'video/VP8', preferredPayloadType: 101, clockRate: 90000 }], headerExtensions: [] }),
+    ingestCapabilities: () => CAPABILITIES,
     recording: ({ id }: Input) => this.recordings.get(String(id)) ?? null,
     startRecording: ({ input }: Input) => {
       const known = [...this.recordings.values()].find((r) => r.externalSessionId === input['externalSessionId'] && r.capture !== 'FAILED' && r.capture !== 'ABORTED');
