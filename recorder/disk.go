@@ -22,6 +22,7 @@ const (
 	diskRecoverPart           = 10               // a level ends a tenth of its watermark below it
 	diskHold                  = 30 * time.Second // … and, after a write failed for want of room, no sooner than this
 	diskEvery                 = time.Second
+	roomEvery                 = 5 * time.Second
 )
 
 // String names the level as metrics and logs do.
@@ -135,29 +136,35 @@ func (d *disk) full() {
 	}
 }
 
-// look measures once and returns the level before and after.
-func (d *disk) look(at time.Time) (was, is DiskLevel, why string, err error) {
+// diskLook is what one look at the disk said.
+type diskLook struct {
+	was, is DiskLevel
+	why     string
+	failed  bool // a write has failed for want of room since the last look
+}
+
+// look measures once.
+func (d *disk) look(at time.Time) (diskLook, error) {
 	u, err := d.meter.Usage()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	was = d.level
-	is, why = was, d.why
+	l := diskLook{was: d.level, is: d.level, why: d.why, failed: d.failed.Swap(false)}
 	if err == nil {
 		d.usage = u
-		is, why = d.policy.Level(was, u)
+		l.is, l.why = d.policy.Level(l.was, u)
 	}
-	if d.failed.Swap(false) {
+	if l.failed {
 		d.holds = at.Add(diskHold)
-		is, why = DiskShedScreen, "a write has failed: the disk or its quota is full"
-	} else if is < was && at.Before(d.holds) {
-		is, why = was, d.why
+		l.is, l.why = DiskShedScreen, "a write has failed: the disk or its quota is full"
+	} else if l.is < l.was && at.Before(d.holds) {
+		l.is, l.why = l.was, d.why
 	}
-	if is != was {
+	if l.is != l.was {
 		close(d.changed)
 		d.changed = make(chan struct{})
 	}
-	d.level, d.why = is, why
-	return was, is, why, err
+	d.level, d.why = l.is, l.why
+	return l, err
 }
 
 // watchDisk looks at the disk about once a second, and at once when a write has failed for want of room.
@@ -179,28 +186,27 @@ func (s *Service) watchDisk(ctx context.Context) {
 }
 
 func (s *Service) lookAtDisk() {
-	failed := s.disk.failed.Load()
-	was, is, why, err := s.disk.look(s.deps.Now())
+	l, err := s.disk.look(s.deps.Now())
 	if err != nil {
 		s.log.Error("the spool's disk cannot be measured", "err", err)
 	}
-	if is != was {
+	if l.is != l.was {
 		log := s.log.Warn
-		if is > was && is >= DiskShedWebcam {
+		if l.is > l.was && l.is >= DiskShedWebcam {
 			log = s.log.Error
 		}
-		log("the spool's disk: level changed", "from", was, "to", is, "because", why)
+		log("the spool's disk: level changed", "from", l.was, "to", l.is, "because", l.why)
 	}
 	for _, r := range s.all() { // gates first: what the reserve gives is for sound and events
-		r.shed(is, is != was)
+		r.shed(l.is, l.is != l.was)
 	}
 	switch {
-	case failed:
+	case l.failed:
 		err = s.disk.meter.FreeReserve()
 		for _, r := range s.all() {
 			r.reopenJournals()
 		}
-	case is == DiskOK:
+	case l.is == DiskOK:
 		err = s.disk.meter.KeepReserve()
 	}
 	if err != nil {
@@ -246,7 +252,7 @@ func (s *Service) roomToCompose(ctx context.Context, r *recording) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-changed:
-		case <-time.After(diskEvery): // a recording may have ended
+		case <-time.After(roomEvery): // a recording may have ended
 		}
 	}
 }

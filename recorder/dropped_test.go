@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"log/slog"
 	"reflect"
 	"testing"
 	"time"
@@ -191,8 +192,8 @@ func TestAFailedWriteHoldsItsLevel(t *testing.T) {
 	at := time.Unix(1000, 0)
 	level := func(second int, want DiskLevel) {
 		t.Helper()
-		if _, is, _, err := d.look(at.Add(time.Duration(second) * time.Second)); is != want || err != nil {
-			t.Errorf("second %d: %s, %v, want %s", second, is, err, want)
+		if l, err := d.look(at.Add(time.Duration(second) * time.Second)); l.is != want || err != nil || l.failed != (second == 1) {
+			t.Errorf("second %d: %+v, %v, want %s", second, l, err, want)
 		}
 	}
 	level(0, DiskOK)
@@ -215,3 +216,30 @@ type plenty struct{}
 func (plenty) Usage() (DiskUsage, error) { return DiskUsage{Free: 1 << 40}, nil }
 func (plenty) FreeReserve() error        { return nil }
 func (plenty) KeepReserve() error        { return nil }
+
+// TestLostWhileNothingCanBeWritten: however often a disk fails, what it costs is two events of a track once it does not.
+func TestLostWhileNothingCanBeWritten(t *testing.T) {
+	t.Parallel()
+	r := &recording{s: &Service{log: slog.New(slog.DiscardHandler)}, tracks: []*track{{id: "a", kind: AgentAudio}, {id: "b", kind: Screen}, {id: "c", kind: Webcam}}}
+	at := func(ms int) time.Time { return time.UnixMilli(1_000_000 + int64(ms)) }
+	r.shedTrack(r.tracks[1], true, at(0))
+	for i := range 100 {
+		for _, tr := range r.tracks[:2] {
+			if !tr.drop.drops(PacketRTP) {
+				tr.drop.lost(at(1000+20*i), PacketRTP, &DiskError{Since: at(1000 + 20*i - 500), Err: ErrSpoolFull})
+			}
+		}
+		if i == 50 { // its journal says late that it had lost something before it was given up
+			r.tracks[1].drop.lostSince(at(60), &DiskError{Since: at(-400), Err: ErrSpoolFull})
+		}
+		r.accountLost(at(1000+20*i), CauseDiskFull)
+	}
+	want := []Event{
+		{Type: EventDropBegan, At: at(-400), DropBegan: &DropBegan{TrackID: "b", Cause: CauseDiskFull}},
+		{Type: EventDropBegan, At: at(500), DropBegan: &DropBegan{TrackID: "a", Cause: CauseDiskFull}},
+		{Type: EventDropEnded, At: at(2980), DropEnded: &DropEnded{TrackID: "a", Packets: 100}},
+	}
+	if !reflect.DeepEqual(r.undrops, want) {
+		t.Errorf("events %+v", r.undrops)
+	}
+}

@@ -59,6 +59,9 @@ func (r *recording) tryLater(ctx context.Context, attempt int, err error) bool {
 	pause := min(2*r.s.cfg.Rest<<min(attempt-1, 12), tryAgainMax)
 	r.s.log.Error("composing failed; it is tried again, and the recording is safe in the spool", "recording_id", r.id,
 		"attempt", attempt, "retry_in", pause, "err", err)
+	if errors.Is(err, ErrSpoolFull) {
+		r.s.disk.full()
+	}
 	var refused *VerifyError
 	if errors.As(err, &refused) {
 		r.encodeAll = true

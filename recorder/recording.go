@@ -31,6 +31,7 @@ type recording struct {
 	pauses      int          // numbers pauses, so that a late timer cannot end the next one
 	unwritten   *Event       // a pause whose event could not be written yet
 	undrops     []Event      // of dropping, not written yet
+	complained  time.Time    // of a disk that still fails
 	layout      Layout       // of the pictures now
 	told        Layout       // … and as the database was last told
 	returned    bool         // an earlier process began it
@@ -610,7 +611,10 @@ func (r *recording) reopenJournals() {
 	}
 	r.accountLost(r.s.deps.Now(), causeOf(*r.diskErr.Load()))
 	if err := errors.Join(r.writeDrops(), r.folder.Sync()); err != nil {
-		r.s.log.Error("the disk still fails", "recording_id", r.id, "err", err)
+		if now := r.s.deps.Now(); now.Sub(r.complained) > time.Minute {
+			r.complained = now
+			r.s.log.Error("the disk still fails", "recording_id", r.id, "err", err)
+		}
 		return
 	}
 	r.diskErr.Store(nil)

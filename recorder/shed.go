@@ -3,6 +3,7 @@ package recorder
 import (
 	"errors"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -113,7 +114,7 @@ func (r *recording) writeDrops() error {
 func (r *recording) accountLost(now time.Time, cause string) {
 	for _, t := range r.tracks {
 		since, lost := t.drop.takeSince()
-		if !lost {
+		if !lost || r.stillLost(t, since, now) {
 			continue
 		}
 		r.undrops = append(r.undrops, Event{Type: EventDropBegan, At: since, DropBegan: &DropBegan{TrackID: t.id, Cause: cause}})
@@ -124,6 +125,25 @@ func (r *recording) accountLost(now time.Time, cause string) {
 		r.s.dropped.Add(uint64(n))
 		r.undrops = append(r.undrops, Event{Type: EventDropEnded, At: now, DropEnded: &DropEnded{TrackID: t.id, Packets: n}})
 	}
+}
+
+// stillLost extends what is accounted for but could not be written yet; false: there is no such thing of this track.
+func (r *recording) stillLost(t *track, since, now time.Time) bool {
+	for i, e := range slices.Backward(r.undrops) {
+		switch {
+		case e.DropBegan != nil && e.DropBegan.TrackID == t.id:
+			if since.Before(e.At) {
+				r.undrops[i].At = since
+			}
+			return true // it lasts
+		case e.DropEnded != nil && e.DropEnded.TrackID == t.id:
+			n := t.drop.packets.Swap(0)
+			r.s.dropped.Add(uint64(n))
+			r.undrops[i] = Event{Type: EventDropEnded, At: now, DropEnded: &DropEnded{TrackID: t.id, Packets: e.DropEnded.Packets + n}}
+			return true
+		}
+	}
+	return false
 }
 
 // captures tells whether the recording takes packets.
