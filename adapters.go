@@ -23,11 +23,15 @@ import (
 
 // notifier publishes a recorder's changes on the bus.
 type notifier struct {
-	bus events.Publisher
-	log *slog.Logger
+	bus  events.Publisher
+	log  *slog.Logger
+	live func(tenantID, recordingID string) // nil, or tells first what those will read who hear of the change
 }
 
 func (n notifier) Notify(c recorder.Change) {
+	if n.live != nil {
+		n.live(c.TenantID, c.RecordingID)
+	}
 	if err := n.bus.Publish(events.Change{TenantID: c.TenantID, RecordingID: c.RecordingID, Kind: string(c.Kind)}); err != nil && !errors.Is(err, events.ErrClosed) {
 		n.log.Error("publish change", "recording_id", c.RecordingID, "err", err)
 	}

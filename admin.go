@@ -13,6 +13,7 @@ import (
 
 	"github.com/dualrec/dualrec/auth"
 	"github.com/dualrec/dualrec/ent/catalog"
+	"github.com/dualrec/dualrec/events/natsbus"
 	"github.com/dualrec/dualrec/recorder"
 	"github.com/dualrec/dualrec/recorder/compose"
 )
@@ -371,22 +372,47 @@ func (c *queueList) Run(ctx context.Context, out *os.File) error {
 
 type doctorCmd struct {
 	common
+	natsFlags
+	Role   role   `help:"What this machine is to be: all, api or recorder." enum:"all,api,recorder" default:"all" env:"DUALREC_ROLE"`
 	FFmpeg string `help:"FFmpeg program." default:"ffmpeg" env:"DUALREC_FFMPEG" name:"ffmpeg"`
 }
 
 func (c *doctorCmd) Run(ctx context.Context, out *os.File) error {
-	composer, err := compose.New(compose.Config{FFmpegPath: c.FFmpeg}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
+	facts := map[string]any{"database": "ok"}
+	var lines []string
+	if c.Role != roleAPI {
+		found, err := findFFmpeg(ctx, c.FFmpeg)
+		if err != nil {
+			return err
+		}
+		facts["ffmpeg"], lines = found, append(lines, "ffmpeg "+found+": has everything that is needed")
 	}
-	found, err := composer.Probe(ctx)
-	if err != nil {
-		return fmt.Errorf("ffmpeg: %w\ninstall it (Debian, Ubuntu: apt-get install ffmpeg) or name it by --ffmpeg", err)
+	if c.NATS != "" {
+		client, err := c.clientTLS()
+		if err != nil {
+			return err
+		}
+		if err := natsbus.Check(ctx, natsbus.Config{URL: c.NATS, ClientTLS: client, Token: c.NATSToken, Credentials: c.NATSCredentials}); err != nil {
+			return fmt.Errorf("NATS: %w", err)
+		}
+		facts["nats"], lines = "ok", append(lines, "NATS: answers")
 	}
 	return c.with(ctx, func(cat *catalog.Catalog) error {
 		if err := cat.Ping(ctx); err != nil {
 			return fmt.Errorf("database: %w", err)
 		}
-		return c.print(out, map[string]any{"ffmpeg": found.Version, "database": "ok"}, "ffmpeg "+found.Version+": has everything that is needed\ndatabase: answers")
+		return c.print(out, facts, strings.Join(append(lines, "database: answers"), "\n"))
 	})
+}
+
+func findFFmpeg(ctx context.Context, path string) (version string, err error) {
+	composer, err := compose.New(compose.Config{FFmpegPath: path}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	found, err := composer.Probe(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ffmpeg: %w\ninstall it (Debian, Ubuntu: apt-get install ffmpeg) or name it by --ffmpeg", err)
+	}
+	return found.Version, nil
 }

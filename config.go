@@ -20,6 +20,7 @@ import (
 type common struct {
 	Data     string `help:"Folder of everything that is kept: database, spool, objects, keys." default:"data" type:"path" env:"DUALREC_DATA"`
 	Database string `help:"Database: sqlite:PATH or postgres://… (default: sqlite in the data folder)." placeholder:"URL" env:"DUALREC_DATABASE"`
+	Keys     string `help:"Folder of the keys, shared by the processes of an installation (default: keys in the data folder)." type:"path" placeholder:"FOLDER" env:"DUALREC_KEYS"`
 	JSON     bool   `help:"Print one JSON object instead of text." name:"json"`
 }
 
@@ -32,22 +33,35 @@ func (c common) database() string {
 
 // makeFolders makes the data folder and the one of the keys, for the owner alone.
 func (c common) makeFolders() error {
-	if err := os.MkdirAll(filepath.Join(c.Data, "keys"), 0o700); err != nil {
-		return fmt.Errorf("make data folder: %w", err)
+	for _, dir := range []string{c.Data, c.keys()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make data folder: %w", err)
+		}
 	}
 	return nil
 }
 
-func (c common) keyring() string   { return filepath.Join(c.Data, "keys", "keyring.json") }
-func (c common) urlKeys() string   { return filepath.Join(c.Data, "keys", "media-url.keys") }
-func (c common) tokenKeys() string { return filepath.Join(c.Data, "keys", "user-token.keys") }
+func (c common) keys() string {
+	if c.Keys != "" {
+		return c.Keys
+	}
+	return filepath.Join(c.Data, "keys")
+}
+
+func (c common) keyring() string   { return filepath.Join(c.keys(), "keyring.json") }
+func (c common) urlKeys() string   { return filepath.Join(c.keys(), "media-url.keys") }
+func (c common) tokenKeys() string { return filepath.Join(c.keys(), "user-token.keys") }
 
 // serveConfig is everything about a running server. Flags win over the environment (DUALREC_…).
 type serveConfig struct {
 	common
 	loadConfig
 	whipFlags
-	Listen         string        `help:"Address of the API. Anything but loopback needs --trusted-proxy, which ends TLS in front." default:"127.0.0.1:8080" env:"DUALREC_LISTEN"`
+	natsFlags
+	natsListenFlags
+	Role           role          `help:"What this process is: all; api, which serves people and SFUs and takes no media; or recorder, which takes media for it." enum:"all,api,recorder" default:"all" env:"DUALREC_ROLE"`
+	Objects        string        `help:"Folder of finished recordings, shared by the processes of an installation (default: objects in the data folder)." type:"path" placeholder:"FOLDER" env:"DUALREC_OBJECTS"`
+	Listen         string        `help:"Address of the API, or of a recorder's probes. Anything but loopback needs --trusted-proxy, which ends TLS in front." default:"127.0.0.1:8080" env:"DUALREC_LISTEN"`
 	PublicURL      string        `help:"Where people reach this server, for links (default: http:// and --listen)." placeholder:"URL" env:"DUALREC_PUBLIC_URL"`
 	TrustedProxy   []string      `help:"Networks (CIDR) of TLS-ending proxies whose X-Forwarded-For is believed." placeholder:"CIDR" env:"DUALREC_TRUSTED_PROXY"`
 	MaxConnections int           `help:"Connections that the API holds open at once; further ones wait." default:"4096" env:"DUALREC_MAX_CONNECTIONS"`
@@ -64,7 +78,6 @@ type serveConfig struct {
 	FFmpeg         string        `help:"FFmpeg program." default:"ffmpeg" env:"DUALREC_FFMPEG" name:"ffmpeg"`
 	KeepSpool      bool          `help:"Keep the encrypted spool after the store has confirmed the recording." env:"DUALREC_KEEP_SPOOL"`
 	IdleStop       time.Duration `help:"Stop a recording that received nothing for so long." default:"5m" env:"DUALREC_IDLE_STOP"`
-	NATS           string        `help:"NATS cluster (default: one embedded in the process)." placeholder:"URL" env:"DUALREC_NATS" name:"nats"`
 	LogFormat      string        `help:"text or json." enum:"text,json" default:"text" env:"DUALREC_LOG_FORMAT"`
 	LogLevel       string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"DUALREC_LOG_LEVEL"`
 }
@@ -74,6 +87,13 @@ func (c serveConfig) publicURL() string {
 		return strings.TrimSuffix(c.PublicURL, "/")
 	}
 	return "http://" + c.Listen
+}
+
+func (c serveConfig) objects() string {
+	if c.Objects != "" {
+		return c.Objects
+	}
+	return filepath.Join(c.Data, "objects")
 }
 
 func (c serveConfig) workers() int {
@@ -139,8 +159,7 @@ func (c serveConfig) loopbackOnly() bool {
 	if err != nil {
 		return false
 	}
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
+	return loopbackHost(host)
 }
 
 // Validate returns every problem at once.
@@ -162,8 +181,8 @@ func (c serveConfig) Validate() error {
 	if u, err := url.Parse(c.publicURL()); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.Path != "" {
 		refuse("--public-url: %q is not like https://rec.example.com", c.PublicURL)
 	}
-	if c.MetricsToken != "" && len(c.MetricsToken) < 16 {
-		refuse("--metrics-token: use at least 16 characters")
+	if c.MetricsToken != "" && len(c.MetricsToken) < minSecret {
+		refuse("--metrics-token: use at least %d characters", minSecret)
 	}
 	if len(c.Node) > 100 {
 		refuse("--node: use at most 100 characters")
@@ -188,5 +207,5 @@ func (c serveConfig) Validate() error {
 	if c.IdleStop < 10*time.Second {
 		refuse("--idle-stop: use at least 10s")
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.validateRole()...)...)
 }

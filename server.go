@@ -44,6 +44,7 @@ import (
 	"github.com/dualrec/dualrec/recorder/ingest"
 	"github.com/dualrec/dualrec/recorder/ingest/whip"
 	"github.com/dualrec/dualrec/recorder/mp4"
+	"github.com/dualrec/dualrec/recorder/node"
 	"github.com/dualrec/dualrec/recorder/objectstore"
 	"github.com/dualrec/dualrec/recorder/objectstore/fs"
 	"github.com/dualrec/dualrec/recorder/spool"
@@ -118,9 +119,15 @@ type program struct {
 	cfg      serveConfig
 	log      *slog.Logger
 	catalog  *catalog.Catalog
-	recorder *recorder.Service
+	bus      *natsbus.Bus
+	spool    *spool.Spool
+	receiver *ingest.Receiver
+	recorder *recorder.Service // nil with --role api, as is composer
 	composer *compose.Composer
 	whip     *whip.Server // nil without WHIP
+	node     *node.Server      // with --role recorder
+	nodes    *node.Client      // with --role api
+	totals   func() recorder.Totals
 	breaker  *objectstore.Breaker
 	handler  http.Handler
 	closers  []func() error // in order of construction
@@ -150,12 +157,15 @@ func open(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *program, e
 	if err != nil {
 		return nil, err
 	}
-	bus, err := natsbus.Open(ctx, natsbus.Config{Dir: filepath.Join(cfg.Data, "events"), URL: cfg.NATS, Log: log})
+	bus, err := cfg.bus(m)
 	if err != nil {
 		return nil, err
 	}
-	m.onClose(bus.Close)
-	objects, err := fs.Open(filepath.Join(cfg.Data, "objects"))
+	if m.bus, err = natsbus.Open(ctx, bus); err != nil {
+		return nil, err
+	}
+	m.onClose(m.bus.Close)
+	objects, err := fs.Open(cfg.objects())
 	if err != nil {
 		return nil, err
 	}
@@ -164,11 +174,7 @@ func open(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *program, e
 		log.Warn("object store breaker", "store", name, "from", from, "to", to)
 	}})
 	store := objectstore.Retry(m.breaker, objectstore.Policy{})
-	tell := notifier{bus: bus, log: log}
-	if err := m.openRecorder(ctx, keys, store, tell); err != nil {
-		return nil, err
-	}
-	return m, m.openAPI(ctx, keys, store, bus, tell)
+	return m, m.openRole(ctx, keys, store, notifier{bus: m.bus, log: log})
 }
 
 func (m *program) onClose(f func() error) { m.closers = append(m.closers, f) }
@@ -194,6 +200,7 @@ func (m *program) openRecorder(ctx context.Context, keys *local.Keyring, store r
 		return err
 	}
 	m.onClose(sp.Close)
+	m.spool = sp
 	net := ingest.DefaultConfig()
 	net.BindIP, net.AnnouncedIP, net.PortMin, net.PortMax = m.cfg.MediaIP, m.cfg.AnnouncedIP, m.cfg.PortMin, m.cfg.PortMax
 	if net.Peers, err = m.cfg.mediaPeers(); err != nil {
@@ -207,6 +214,7 @@ func (m *program) openRecorder(ctx context.Context, keys *local.Keyring, store r
 		return err
 	}
 	m.onClose(receiver.Close)
+	m.receiver = receiver
 	composer, err := compose.New(compose.Config{FFmpegPath: m.cfg.FFmpeg}, m.log)
 	if err != nil {
 		return err
@@ -223,17 +231,28 @@ func (m *program) openRecorder(ctx context.Context, keys *local.Keyring, store r
 			Muxer: mp4.New(), Store: store, Keys: keys, Notifier: tell, Logger: m.log,
 			NewID:    func(prefix string) string { return nodeid.New(nodeid.Kind(prefix)) },
 			NewPeaks: func() recorder.PeakWriter { return new(compose.Peaks) }, AudioPriming: compose.AudioPriming})
-	return err
-}
-
-func (m *program) openAPI(ctx context.Context, keys *local.Keyring, store recorder.ObjectStore, bus *natsbus.Bus, tell notifier) error {
-	proxies, err := m.cfg.proxies()
 	if err != nil {
 		return err
 	}
+	m.totals = m.recorder.Totals
+	return nil
+}
+
+// identity finds out who a request is of.
+type identity struct {
+	who      *auth.Authenticator
+	tokens   *usertoken.Codec
+	clientIP auth.SourceFunc
+}
+
+func (m *program) openIdentity() (identity, error) {
+	proxies, err := m.cfg.proxies()
+	if err != nil {
+		return identity{}, err
+	}
 	tokens, err := userTokens(m.cfg.common)
 	if err != nil {
-		return err
+		return identity{}, err
 	}
 	ac := auth.DefaultConfig()
 	ac.ClientIP = clientIP(proxies, m.log)
@@ -241,10 +260,15 @@ func (m *program) openAPI(ctx context.Context, keys *local.Keyring, store record
 	m.onClose(uses.close)
 	ac.OnKeyUsed = uses.note
 	who, err := auth.New(ac, apiKeys{m.catalog}, activeTenants{tokens, m.catalog}, m.log)
+	return identity{who, tokens, ac.ClientIP}, err
+}
+
+func (m *program) openAPI(ctx context.Context, keys *local.Keyring, store recorder.ObjectStore, rec graph.Recorder, tell notifier) error {
+	id, err := m.openIdentity()
 	if err != nil {
 		return err
 	}
-	media, err := m.openPlayback(keys, store, ac.ClientIP)
+	media, err := m.openPlayback(keys, store, id.clientIP)
 	if err != nil {
 		return err
 	}
@@ -254,13 +278,13 @@ func (m *program) openAPI(ctx context.Context, keys *local.Keyring, store record
 	}
 	api, err := graph.NewHandler(
 		graph.Config{PublicURL: m.cfg.publicURL(), AllowedOrigins: m.cfg.AllowedOrigin, Introspection: m.cfg.Introspection, Secret: cursors},
-		graph.Deps{Recorder: m.recorder, Playback: player{media, m.catalog},
-			Ingest: ingestTokens{tokens, m.cfg.whipURL()}, Reviews: reviews{m.catalog, tell}, Reader: m.catalog.ReadClient(),
-			Events: bus, Auth: who, Log: m.log})
+		graph.Deps{Recorder: rec, Playback: player{media, m.catalog},
+			Ingest: ingestTokens{id.tokens, m.cfg.whipURL()}, Reviews: reviews{m.catalog, tell}, Reader: m.catalog.ReadClient(),
+			Events: m.bus, Auth: id.who, Log: m.log})
 	if err != nil {
 		return err
 	}
-	publish, err := m.openWHIP(ctx, who, tokens)
+	publish, err := m.openWHIP(ctx, id.who, id.tokens)
 	if err != nil {
 		return err
 	}
@@ -268,14 +292,29 @@ func (m *program) openAPI(ctx context.Context, keys *local.Keyring, store record
 	mux.Handle("/graphql", api)
 	mux.Handle(whip.Prefix, publish)
 	mux.Handle("/media/", media.Handler())
+	mux.Handle("/", web.Handler())
+	m.probes(mux)
+	return m.serveTo(mux)
+}
+
+// probes are what the operator asks any process.
+func (m *program) probes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", m.ready)
 	mux.Handle("GET /metrics", m.metrics())
-	mux.Handle("/", web.Handler())
+}
+
+// serveTo makes mux the process's handler, for those who may speak plain HTTP to it.
+func (m *program) serveTo(mux *http.ServeMux) error {
 	m.handler = mux
-	if !m.cfg.loopbackOnly() {
-		m.handler = proxiesOnly(proxies, mux)
+	if m.cfg.loopbackOnly() {
+		return nil
 	}
+	proxies, err := m.cfg.proxies()
+	if err != nil {
+		return err
+	}
+	m.handler = proxiesOnly(proxies, mux)
 	return nil
 }
 
@@ -354,7 +393,7 @@ func (m *program) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	srv := newHTTPServer(ctx, m.handler, m.log)
 	// Recordings that a former process left capture again at once: nothing that can wait stands before it.
-	g.Go(func() error { return m.recorder.Run(ctx) })
+	m.work(ctx, g)
 	g.Go(func() error {
 		if err := m.findFFmpeg(ctx); err != nil {
 			return errors.Join(err, l.Close())
@@ -378,8 +417,11 @@ func (m *program) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// findFFmpeg fails if there is no FFmpeg that can compose.
+// findFFmpeg fails if there is no FFmpeg that can compose, where this process composes.
 func (m *program) findFFmpeg(ctx context.Context) error {
+	if m.composer == nil {
+		return nil
+	}
 	found, err := m.composer.Probe(ctx)
 	if ctx.Err() != nil {
 		return nil // asked to end
@@ -393,7 +435,14 @@ func (m *program) findFFmpeg(ctx context.Context) error {
 
 // sayHello tells the operator where the server is, and on an empty database exactly what to do next.
 func (m *program) sayHello(ctx context.Context) {
+	if m.node != nil {
+		m.log.Info("dualrec records for another process's API", "version", version, "url", m.cfg.publicURL(), "data", m.cfg.Data, "workers", m.cfg.workers())
+		return
+	}
 	m.log.Info("dualrec is listening", "version", version, "url", m.cfg.publicURL(), "graphql", m.cfg.publicURL()+"/graphql", "data", m.cfg.Data, "workers", m.cfg.workers())
+	if at := m.bus.Address(); at != "" {
+		m.log.Info("recorders may connect", "nats", at)
+	}
 	empty, err := m.catalog.Empty(ctx)
 	if err != nil || !empty {
 		return
@@ -415,13 +464,17 @@ func (c common) firstSteps(self string) string {
 		"Then record a call: docs/api.md.\n\n", where, self, flags, self, flags, self, flags)
 }
 
-// ready answers 200 once the database answers.
+// ready answers 200 once the database answers, and what brings commands to recorders can be reached.
 func (m *program) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	if err := m.catalog.Ping(ctx); err != nil {
 		m.log.Warn("not ready", "err", err)
 		http.Error(w, "database unavailable", http.StatusServiceUnavailable)
+		return
+	}
+	if !m.bus.Connected() {
+		http.Error(w, "NATS unavailable", http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ready")
@@ -432,7 +485,7 @@ func (m *program) metrics() http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	gauge := func(name, help string, f func(recorder.Totals) float64) {
-		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return f(m.recorder.Totals()) }))
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return f(m.totals()) }))
 	}
 	gauge("dualrec_live_recordings", "Recordings that capture now.", func(t recorder.Totals) float64 { return float64(t.Live) })
 	if m.whip != nil {
@@ -446,7 +499,13 @@ func (m *program) metrics() http.Handler {
 	gauge("dualrec_live_rtp_foreign_packets", "Packets dropped because they were not announced.", func(t recorder.Totals) float64 { return float64(t.Net.DroppedForeign) })
 	gauge("dualrec_live_rtp_malformed_packets", "Packets dropped because they were not RTP.", func(t recorder.Totals) float64 { return float64(t.Net.DroppedMalformed) })
 	gauge("dualrec_live_keyframes_asked", "Keyframes asked for by live recordings.", func(t recorder.Totals) float64 { return float64(t.Net.KeyframesAsked) })
-	reg.MustRegister(newLoadCollector(m.recorder.Load))
+	if m.recorder != nil {
+		reg.MustRegister(newLoadCollector(m.recorder.Load))
+	}
+	if m.nodes != nil {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dualrec_recorder_nodes", Help: "Recorders that are there."},
+			func() float64 { return float64(m.nodes.Nodes()) }))
+	}
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dualrec_store_breaker_open", Help: "1 while the object store's breaker is open.",
 		ConstLabels: prometheus.Labels{"store": "local"}}, func() float64 {
 		if m.breaker.State() == objectstore.Open {

@@ -168,6 +168,22 @@ func (c *Catalog) Recording(ctx context.Context, tenantID, recordingID string) (
 	return got, err
 }
 
+// Started finds the recording that Begin would return for an external session id without making one. recorder.ErrNotFound.
+func (c *Catalog) Started(ctx context.Context, tenantID, externalSessionID string) (got recorder.RecordingRow, err error) {
+	err = c.read(ctx, "read the session's recording", tenantID, func(ctx context.Context, tx *ent.Tx) error {
+		id, err := c.begun(ctx, tx, externalSessionID)
+		if err != nil {
+			return err
+		}
+		if id == "" {
+			return recorder.ErrNotFound
+		}
+		got, err = recordingRow(ctx, tx, id)
+		return err
+	})
+	return got, err
+}
+
 func recordingRow(ctx context.Context, tx *ent.Tx, id string) (recorder.RecordingRow, error) {
 	r, err := withRow(tx.Recording.Query().Where(recording.ID(id))).Only(ctx)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// embedded is a NATS server inside the process. It listens on no port.
+// embedded is a NATS server inside the process. It listens on no port unless it is told to.
 type embedded struct {
 	nats   *server.Server
 	marker string
@@ -26,9 +26,10 @@ const (
 	maxMemory    = 64 << 20
 )
 
-// startEmbedded starts a server with its files in dir. The marker that says how the last one ended is taken away
+// startEmbedded starts a server with its files in cfg.Dir. The marker that says how the last one ended is taken away
 // first, so that a crash from here on is seen as one.
-func startEmbedded(dir string) (*embedded, error) {
+func startEmbedded(cfg Config) (*embedded, error) {
+	dir := cfg.Dir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("natsbus: data folder: %w", err)
 	}
@@ -36,10 +37,21 @@ func startEmbedded(dir string) (*embedded, error) {
 	if err := e.takeMarker(); err != nil {
 		return nil, err
 	}
-	srv, err := server.NewServer(&server.Options{
-		ServerName: "dualrec", DontListen: true, NoSigs: true, NoLog: true,
+	opts := &server.Options{
+		ServerName: "dualrec", DontListen: true, NoSigs: true, NoLog: true, Authorization: cfg.Token,
 		JetStream: true, StoreDir: dir, JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxMemory,
-	})
+	}
+	if cfg.Listen != "" {
+		var err error
+		if opts.Host, opts.Port, err = cfg.listen(); err != nil {
+			return nil, err
+		}
+		if opts.Port == 0 {
+			opts.Port = server.RANDOM_PORT
+		}
+		opts.DontListen, opts.TLS, opts.TLSConfig = false, cfg.ServerTLS != nil, cfg.ServerTLS
+	}
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("natsbus: embedded server: %w", err)
 	}
@@ -48,9 +60,16 @@ func startEmbedded(dir string) (*embedded, error) {
 	if !srv.ReadyForConnections(startTimeout) {
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return nil, fmt.Errorf("natsbus: embedded server was not ready within %s: is %s in use by another process?", startTimeout, dir)
+		return nil, fmt.Errorf("natsbus: embedded server was not ready within %s: is %s%s in use by another process?", startTimeout, dir, orPort(cfg.Listen))
 	}
 	return e, nil
+}
+
+func orPort(listen string) string {
+	if listen == "" {
+		return ""
+	}
+	return " or the port of " + listen
 }
 
 func (e *embedded) takeMarker() error {

@@ -5,11 +5,13 @@ package natsbus
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"sync"
 	"time"
@@ -24,9 +26,21 @@ import (
 type Config struct {
 	// Dir is the data folder of the embedded server. It is ignored with URL.
 	Dir string
-	// URL names a cluster, e.g. "nats://a:4222,nats://b:4222"; Options go with it (credentials, TLS).
-	URL     string
-	Options []nats.Option
+	// Listen lets other processes connect to the embedded server: "HOST:PORT", port 0 for any (see Address). Token is
+	// needed then. Empty: no port.
+	// ServerTLS is what the port speaks; nil: plain.
+	Listen    string
+	ServerTLS *tls.Config
+	// URL names a cluster, e.g. "nats://a:4222,nats://b:4222". ClientTLS goes with it; nil: what the URL and the server
+	// ask for, with the system's authorities.
+	URL       string
+	ClientTLS *tls.Config
+	// Token and Credentials (path of a file in NATS's own format) are shown to the cluster; Token also guards Listen.
+	Token       string
+	Credentials string
+	// PublishOnly neither makes nor reads the log, and does not need the cluster to be there: what is published waits.
+	// Subscribe fails.
+	PublishOnly bool
 	// Stream is the name of the log, default "DUALREC_CHANGES". Replicas counts with a cluster only, default 1.
 	Stream   string
 	Replicas int
@@ -73,7 +87,39 @@ func (c Config) Validate() error {
 	if c.MaxAge < 0 || c.MaxMessages < 0 || c.MaxReplay < 0 || c.Replicas < 0 {
 		errs = append(errs, errors.New("natsbus: limits must not be negative"))
 	}
+	if c.PublishOnly && c.URL == "" {
+		errs = append(errs, errors.New("natsbus: PublishOnly needs URL: nobody would read what the embedded server holds"))
+	}
+	if c.Listen != "" {
+		errs = append(errs, c.validateListen())
+	}
 	return errors.Join(errs...)
+}
+
+func (c Config) validateListen() error {
+	var errs []error
+	if c.URL != "" {
+		errs = append(errs, errors.New("natsbus: Listen is the embedded server's, URL names another one: set one of them"))
+	}
+	if c.Token == "" {
+		errs = append(errs, errors.New("natsbus: Listen needs Token: who can connect owns everything on this bus"))
+	}
+	if _, _, err := c.listen(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// listen is Listen in parts.
+func (c Config) listen() (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(c.Listen)
+	if err == nil {
+		port, err = strconv.Atoi(text)
+	}
+	if err != nil || host == "" || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("natsbus: listen address %.100q is not HOST:PORT", c.Listen)
+	}
+	return host, port, nil
 }
 
 const (
@@ -97,7 +143,7 @@ type Bus struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	fan    *events.Fanout
+	fan    *events.Fanout // nil if it only publishes
 	out    *events.Outbox
 	feed   jetstream.ConsumeContext
 
@@ -132,31 +178,16 @@ func (b *Bus) open(ctx context.Context) error {
 	if b.js, err = jetstream.New(b.nc); err != nil {
 		return fmt.Errorf("natsbus: jetstream: %w", err)
 	}
+	b.out = events.NewOutbox(b.cfg.MaxOutbox)
+	if b.cfg.PublishOnly {
+		return nil
+	}
 	epoch, last, err := b.openStream(ctx)
 	if err != nil {
 		return err
 	}
 	b.fan = events.NewFanout(epoch, last, b.cfg.MaxWaiting)
-	b.out = events.NewOutbox(b.cfg.MaxOutbox)
 	return b.read(ctx, last)
-}
-
-func (b *Bus) connect() error {
-	opts := append([]nats.Option{nats.Name("dualrec"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(false)}, b.cfg.Options...)
-	if b.cfg.URL == "" {
-		srv, err := startEmbedded(b.cfg.Dir)
-		if err != nil {
-			return err
-		}
-		b.server = srv
-		opts = append(opts, nats.InProcessServer(srv.nats))
-	}
-	nc, err := nats.Connect(b.cfg.URL, opts...)
-	if err != nil {
-		return fmt.Errorf("natsbus: connect: %w", err)
-	}
-	b.nc = nc
-	return nil
 }
 
 // openStream makes the log or adopts the one that is there, and returns its epoch and last sequence.
@@ -304,8 +335,14 @@ func (b *Bus) send(ctx context.Context, c events.Change) error {
 	return nil
 }
 
+// ErrPublishOnly: the bus was opened to publish only.
+var ErrPublishOnly = errors.New("natsbus: this bus only publishes")
+
 // Subscribe implements events.Subscriber.
 func (b *Bus) Subscribe(ctx context.Context, tenantID string, from *events.Position) (events.Subscription, error) {
+	if b.fan == nil {
+		return nil, ErrPublishOnly
+	}
 	// Live changes collect from here on, so that nothing falls between the replay and them.
 	q, live, err := b.fan.Add(ctx, tenantID)
 	if err != nil {
