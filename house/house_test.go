@@ -113,6 +113,8 @@ func TestCheckFindsViolations(t *testing.T) {
 		{name: "minio-go elsewhere", path: "recorder/objectstore", imports: []string{"github.com/minio/minio-go/v7"}, want: "SDKs"},
 		{name: "minio-go at home", path: "recorder/objectstore/s3", imports: []string{"github.com/minio/minio-go/v7"}},
 		{name: "a child process elsewhere", path: "recorder/ingest", imports: []string{"os/exec"}, want: "supervised in one place"},
+		{name: "NATS elsewhere", path: "recorder/spool", imports: []string{"github.com/nats-io/nats.go"}, want: "graph.Recorder"},
+		{name: "NATS before a recorder", path: "recorder/node", imports: []string{"github.com/nats-io/nats.go", in("recorder"), in("kms")}},
 		{name: "a database elsewhere", path: "events/natsbus", imports: []string{"modernc.org/sqlite"}, want: "databases"},
 		{name: "flags elsewhere", path: "recorder/ingest", imports: []string{"github.com/alecthomas/kong"}, want: "composition root"},
 		{name: "package log", path: "graph", imports: []string{"log"}, want: "log/slog"},

@@ -250,12 +250,12 @@ var (
 )
 
 // command sends one command to a node and waits for its answer.
-func (c *Client) command(ctx context.Context, node, op string, cmd any) (id string, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (c *Client) command(caller context.Context, node, op string, cmd any) (id string, err error) {
+	ctx, cancel := context.WithCancelCause(caller)
 	defer cancel(nil)
 	stop, lost := c.nodes.onLost(node, func() { cancel(errLost) })
 	defer stop()
-	timeout := c.cfg.Timeout
+	timeout := min(c.cfg.Timeout, maxTimeout)
 	if lost {
 		timeout = min(timeout, lostTimeout)
 	}
@@ -273,7 +273,11 @@ func (c *Client) command(ctx context.Context, node, op string, cmd any) (id stri
 		return "", c.silent(node, op, err)
 	}
 	c.nodes.replied(node, r.Instance, r.Live)
-	if err := errorFromWire(r.Error); err != nil {
+	err = errorFromWire(r.Error)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && caller.Err() == nil: // our limit, not the caller's
+		return "", c.silent(node, op, errSlow)
+	case err != nil:
 		return "", fmt.Errorf("node: %s on %s: %w", op, node, err)
 	}
 	return r.ID, nil

@@ -296,6 +296,7 @@ func (s *Server) rounds(ctx context.Context) {
 	for whole := true; ; {
 		if whole {
 			s.round()
+			tick.Reset(s.cfg.Beat) // however long it took, others get on with their work before the next
 		} else {
 			s.news()
 		}
@@ -366,7 +367,7 @@ func (s *Server) news() {
 
 // tellAll cuts what is told into messages.
 func (s *Server) tellAll(items []item, whole uint64) {
-	var part []item
+	var part []json.RawMessage
 	size := 0
 	for _, it := range items {
 		it.SRTP = nil // keys are for who commands, not for everyone
@@ -375,25 +376,28 @@ func (s *Server) tellAll(items []item, whole uint64) {
 			s.cfg.Log.Error("tell of a live recording", "node", s.cfg.Name, "recording_id", it.RecordingID, "err", err)
 			continue
 		}
-		if len(part) == maxItems || size+len(raw) > itemBytes {
+		if len(part) == maxItems || len(part) > 0 && size+len(raw) > itemBytes {
 			s.tell(part, 0)
 			part, size = nil, 0
 		}
-		part, size = append(part, it), size+len(raw)
+		part, size = append(part, raw), size+len(raw)
 	}
 	s.tell(part, whole)
 }
 
 // tell publishes. What is lost on the way is told again with the next beat.
-func (s *Server) tell(items []item, whole uint64) {
+func (s *Server) tell(items []json.RawMessage, whole uint64) {
 	s.mu.Lock()
 	out := s.last
 	s.mu.Unlock()
-	out.Items, out.Whole = items, whole
-	s.publish(out)
+	out.Whole = whole
+	s.publish(struct {
+		status
+		Items []json.RawMessage `json:"items,omitempty"` // in place of status.Items
+	}{out, items})
 }
 
-func (s *Server) publish(out status) {
+func (s *Server) publish(out any) {
 	if !s.nc.IsConnected() {
 		return // not kept for later: it would be old then
 	}
