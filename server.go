@@ -125,8 +125,8 @@ type program struct {
 	recorder *recorder.Service // nil with --role api, as is composer
 	composer *compose.Composer
 	whip     *whip.Server // nil without WHIP
-	node     *node.Server      // with --role recorder
-	nodes    *node.Client      // with --role api
+	node     *node.Server // with --role recorder
+	nodes    *node.Client // with --role api
 	totals   func() recorder.Totals
 	breaker  *objectstore.Breaker
 	handler  http.Handler

@@ -113,6 +113,9 @@ func TestSeparateRecorder(t *testing.T) {
 		during{3 * time.Second, func() error { return p.act(t.Context(), "pauseRecording", input{"recordingId": id, "reason": "HOLD"}) }},
 		during{4 * time.Second, func() error { return p.act(t.Context(), "resumeRecording", input{"recordingId": id}) }},
 		during{5 * time.Second, func() error { return p.othersMayNot(t.Context(), id) }},
+		during{5500 * time.Millisecond, func() error {
+			return p.act(t.Context(), "setLayout", input{"recordingId": id, "layout": "SIDE_BY_SIDE"})
+		}},
 		during{6 * time.Second, func() error { return startsNoOther(t.Context(), c, in) }})
 	v, path := c.finish()
 	checkDuration(t, v.DurationMs, 8*time.Second, c.late)
@@ -244,7 +247,10 @@ func TestSeparateRecorderDies(t *testing.T) {
 	if err := mediacheck.Decodes(t.Context(), path); err != nil {
 		t.Error(err)
 	}
-	eventually(t, 30*time.Second, "the first call can be stopped", func() bool { return c.api.Stop(t.Context(), c.started.ID) == nil })
+	eventually(t, 30*time.Second, "the first call can be commanded again", func() bool {
+		return p.act(t.Context(), "pauseRecording", input{"recordingId": c.started.ID, "reason": "HOLD"}) == nil
+	})
+	c.stop()
 	if v := p.await(t, c.started.ID, "AVAILABLE"); v.DurationMs < 1900 {
 		t.Errorf("of 3 s before the end %d ms are there", v.DurationMs)
 	}

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/dualrec/dualrec/ent/catalog"
@@ -28,6 +29,30 @@ func TestBeginAgainAfterAFailure(t *testing.T) {
 			if err != nil || created || third.ID != again.ID {
 				t.Errorf("a third start: %s, created %v, %v; want %s", third.ID, created, err, again.ID)
 			}
+		}
+	})
+}
+
+// TestStarted finds what Begin would return, and makes nothing.
+func TestStarted(t *testing.T) {
+	each(t, func(t *testing.T, c *catalog.Catalog) {
+		tenant, other := tenantOf(t, c, "Acme"), tenantOf(t, c, "Rival")
+		if _, err := c.Started(t.Context(), tenant, "call-1"); !errors.Is(err, recorder.ErrNotFound) {
+			t.Errorf("before the start: %v", err)
+		}
+		first := begin(t, c, tenant, "call-1")
+		got, err := c.Started(t.Context(), tenant, "call-1")
+		if err != nil || got.ID != first.ID || got.Node != first.Node || got.Capture != recorder.Pending {
+			t.Errorf("%+v, %v, want %s", got, err, first.ID)
+		}
+		if _, err := c.Started(t.Context(), other, "call-1"); !errors.Is(err, recorder.ErrNotFound) {
+			t.Errorf("another tenant: %v", err)
+		}
+		if err := c.Transition(t.Context(), move(first.ID, tenant, recorder.Aborted, recorder.Pending)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Started(t.Context(), tenant, "call-1"); !errors.Is(err, recorder.ErrNotFound) {
+			t.Errorf("after it was aborted: %v", err)
 		}
 	})
 }

@@ -208,6 +208,11 @@ func (c *Client) Resume(ctx context.Context, cmd recorder.ResumeCommand) error {
 	return c.send(ctx, cmd.TenantID, cmd.RecordingID, opResume, cmd)
 }
 
+// SetLayout sends the command to the recording's node.
+func (c *Client) SetLayout(ctx context.Context, cmd recorder.LayoutCommand) error {
+	return c.send(ctx, cmd.TenantID, cmd.RecordingID, opLayout, cmd)
+}
+
 // Stop sends the command to the recording's node. Stopping what has ended is no error.
 func (c *Client) Stop(ctx context.Context, cmd recorder.StopCommand) error {
 	err := c.send(ctx, cmd.TenantID, cmd.RecordingID, opStop, cmd)

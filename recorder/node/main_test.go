@@ -97,7 +97,10 @@ func (f *fake) Pause(ctx context.Context, c recorder.PauseCommand) error {
 	return nil
 }
 func (f *fake) Resume(ctx context.Context, c recorder.ResumeCommand) error { return f.do(ctx, c) }
-func (f *fake) Stop(ctx context.Context, c recorder.StopCommand) error     { return f.do(ctx, c) }
+func (f *fake) SetLayout(ctx context.Context, c recorder.LayoutCommand) error {
+	return f.do(ctx, c)
+}
+func (f *fake) Stop(ctx context.Context, c recorder.StopCommand) error { return f.do(ctx, c) }
 
 func (f *fake) put(r recorder.LiveRecording) {
 	f.mu.Lock()

@@ -104,6 +104,7 @@ func TestCommandsGoToTheOwner(t *testing.T) {
 		return map[string]error{"attach": err,
 			"detach": w.client.Detach(ctx, recorder.DetachCommand{TenantID: tenant, RecordingID: id}),
 			"pause":  w.client.Pause(ctx, recorder.PauseCommand{TenantID: tenant, RecordingID: id}),
+			"layout": w.client.SetLayout(ctx, recorder.LayoutCommand{TenantID: tenant, RecordingID: id}),
 			"resume": w.client.Resume(ctx, recorder.ResumeCommand{TenantID: tenant, RecordingID: id}),
 			"stop":   w.client.Stop(ctx, recorder.StopCommand{TenantID: tenant, RecordingID: id})}
 	}
@@ -112,7 +113,7 @@ func TestCommandsGoToTheOwner(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if len(one.commands()) != 0 || len(two.commands()) != 5 {
+	if len(one.commands()) != 0 || len(two.commands()) != 6 {
 		t.Errorf("%d commands went to one, %d to two", len(one.commands()), len(two.commands()))
 	}
 	if s, ok := w.client.Live("ten_a", "rec_1"); !ok || s.Capture != recorder.Paused {

@@ -24,6 +24,7 @@ type Recorder interface {
 	Detach(ctx context.Context, c recorder.DetachCommand) error
 	Pause(ctx context.Context, c recorder.PauseCommand) error
 	Resume(ctx context.Context, c recorder.ResumeCommand) error
+	SetLayout(ctx context.Context, c recorder.LayoutCommand) error
 	Stop(ctx context.Context, c recorder.StopCommand) error
 	Live(tenantID, recordingID string) (status recorder.LiveStatus, ok bool)
 	LiveRecordings() []recorder.LiveRecording
@@ -251,6 +252,11 @@ func (s *Server) carryOut(ctx context.Context, req request, out *reply) (err err
 		return run(req, func(c recorder.ResumeCommand) error {
 			defer s.show(out, c.TenantID, c.RecordingID)
 			return s.rec.Resume(ctx, c)
+		})
+	case opLayout:
+		return run(req, func(c recorder.LayoutCommand) error {
+			defer s.show(out, c.TenantID, c.RecordingID)
+			return s.rec.SetLayout(ctx, c)
 		})
 	case opStop:
 		return run(req, func(c recorder.StopCommand) error {

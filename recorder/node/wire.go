@@ -49,6 +49,7 @@ const (
 	opDetach = "detach"
 	opPause  = "pause"
 	opResume = "resume"
+	opLayout = "layout"
 	opStop   = "stop"
 )
 

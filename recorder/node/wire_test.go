@@ -208,7 +208,7 @@ func TestCommandsCrossWhole(t *testing.T) {
 	w := newWorld(t, ClientConfig{})
 	r := w.recorder("one", Capacity{})
 	for op, cmd := range map[string]any{opStart: filled[recorder.StartCommand](), opAttach: filled[recorder.AttachCommand](), opDetach: filled[recorder.DetachCommand](),
-		opPause: filled[recorder.PauseCommand](), opResume: filled[recorder.ResumeCommand](), opStop: filled[recorder.StopCommand]()} {
+		opPause: filled[recorder.PauseCommand](), opResume: filled[recorder.ResumeCommand](), opLayout: filled[recorder.LayoutCommand](), opStop: filled[recorder.StopCommand]()} {
 		r.set(func(f *fake) { f.got = nil })
 		if _, err := w.client.command(t.Context(), "one", op, cmd); err != nil {
 			t.Errorf("%s: %v", op, err)
