@@ -21,7 +21,6 @@ import (
 	"github.com/dualrec/dualrec/recorder"
 	"github.com/dualrec/dualrec/recorder/ingest/whip"
 	"github.com/dualrec/dualrec/recorder/node"
-	"github.com/dualrec/dualrec/recorder/spool"
 )
 
 // What one process is: everything (the default), the API without media, or a recorder without an API. The two halves
@@ -219,28 +218,26 @@ func (m *program) openNode(ctx context.Context) error {
 // capacity is what this recorder can still take.
 func (m *program) capacity() node.Capacity {
 	t := m.recorder.Totals()
-	c := node.Capacity{Live: t.Live, ComposeLag: t.MaxLag}
+	c := node.Capacity{Live: t.Live, MaxLive: m.cfg.MaxRecordings, ComposeLag: t.MaxLag}
 	c.PortsUsed, c.PortsTotal = m.receiver.Ports()
-	u, err := m.spool.Usage()
-	if err != nil {
-		m.log.Warn("ask how full the spool is", "err", err)
-		return c
+	if state, why := m.recorder.State(); state != recorder.NodeOK {
+		c.Refuses = string(state) + ": " + why
 	}
-	c.DiskUsed = diskUsed(u)
-	if u.Full() {
-		c.Refuses = "the spool is full"
-	}
+	l := m.recorder.Load()
+	levels, _ := m.cfg.disk() // validated before
+	c.DiskUsed = diskUsed(l.Disk, levels)
 	return c
 }
 
-// diskUsed is the part of what the spool may take that is taken, by its own limit or the disk's, whichever is nearer.
-func diskUsed(u spool.Usage) float64 {
+// diskUsed is how near the spool is to the level at which new recordings are refused, 1 at it: by its quota or by what is
+// free on the disk, whichever is nearer.
+func diskUsed(u recorder.DiskUsage, p recorder.DiskPolicy) float64 {
 	var used float64
-	if u.MaxBytes > 0 {
-		used = float64(u.UsedBytes) / float64(u.MaxBytes)
+	if limit := float64(u.Max) * float64(p.UsedPercent[0]) / 100; limit > 0 {
+		used = float64(u.Used) / limit
 	}
-	if room := u.TotalBytes - u.MinFreeBytes; room > 0 {
-		used = max(used, float64(u.TotalBytes-u.FreeBytes)/float64(room))
+	if u != (recorder.DiskUsage{}) && p.FreeBytes[0] > 0 {
+		used = max(used, float64(p.FreeBytes[0])/float64(max(1, u.Free)))
 	}
 	return used
 }

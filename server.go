@@ -120,7 +120,6 @@ type program struct {
 	log      *slog.Logger
 	catalog  *catalog.Catalog
 	bus      *natsbus.Bus
-	spool    *spool.Spool
 	receiver *ingest.Receiver
 	recorder *recorder.Service // nil with --role api, as is composer
 	composer *compose.Composer
@@ -200,7 +199,6 @@ func (m *program) openRecorder(ctx context.Context, keys *local.Keyring, store r
 		return err
 	}
 	m.onClose(sp.Close)
-	m.spool = sp
 	net := ingest.DefaultConfig()
 	net.BindIP, net.AnnouncedIP, net.PortMin, net.PortMax = m.cfg.MediaIP, m.cfg.AnnouncedIP, m.cfg.PortMin, m.cfg.PortMax
 	if net.Peers, err = m.cfg.mediaPeers(); err != nil {

@@ -218,7 +218,7 @@ func (p *pair) apart(t *testing.T) {
 }
 
 // TestSeparateRecorderDies: on a shared SQLite file. Without its recorder the API refuses commands at once and keeps
-// answering; with it, calls are recorded again, and what was captured before is played.
+// answering; with it, the same call can be commanded and others are recorded, also across an end of the API.
 func TestSeparateRecorderDies(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, "")
@@ -242,8 +242,13 @@ func TestSeparateRecorderDies(t *testing.T) {
 	p.knows(t, 0)
 	p.start(t)
 	again := p.startCall(t, capture(t, "chrome-vp8", "mic"), player.StartInput{Queue: "sales", Layout: "AUDIO_ONLY"})
-	again.play(2 * time.Second)
-	_, path := again.finish()
+	again.play(2*time.Second, during{time.Second, func() error { p.site.Kill(); return nil }}) // the API dies, and the call goes on
+	p.again(t)
+	p.knows(t, 1)
+	v, path := again.finish()
+	if v.DurationMs < 1900 {
+		t.Errorf("of 2 s, the API gone in between, %d ms are there", v.DurationMs)
+	}
 	if err := mediacheck.Decodes(t.Context(), path); err != nil {
 		t.Error(err)
 	}
