@@ -126,7 +126,7 @@ type GapKind string
 const (
 	GapLost     GapKind = "LOST"     // packets never came
 	GapRepaired GapKind = "REPAIRED" // packets came late, by retransmission
-	GapFrozen   GapKind = "FROZEN"   // the last good picture was held because what followed could not be decoded
+	GapFrozen   GapKind = "FROZEN"   // the last good picture was held, or after a pause none shown, because what followed could not be decoded
 	GapMuted    GapKind = "MUTED"    // the track was detached
 	GapPaused   GapKind = "PAUSED"   // recording was paused on purpose
 	GapStalled  GapKind = "STALLED"  // the sender sent nothing

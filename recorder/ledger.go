@@ -24,6 +24,8 @@ const (
 	stalledVideo = Micros(5_000_000)
 	// stalledAudio: Opus with DTX sends at least every 400 ms.
 	stalledAudio = Micros(2_000_000)
+	// pictureDue: a picture that comes so soon after a pause is in time.
+	pictureDue = Micros(100_000)
 	// missingAfter: an expected track that comes within this time of the start is in time.
 	missingAfter = Micros(1_000_000)
 	// gapMerge joins neighbours of one kind: a burst of losses is one entry.
@@ -139,10 +141,14 @@ func (p *Planner) tell(leg *planLeg, h heldUnit, m Micros) {
 		gap(GapRepaired, from, m, h.Repaired)
 	}
 	broken := h.Frozen || h.Damaged || !h.Key && !leg.video.chain && t.kind.IsVideo()
+	since, afterPause := p.pauseEnd(from, m)
+	if !afterPause {
+		since = m
+	}
+	if t.kind.IsVideo() && t.tale.shown && t.tale.frozen == nil && t.tale.muted.IsZero() && (broken || m-since > pictureDue) {
+		t.tale.frozen = &since
+	}
 	if broken {
-		if t.tale.shown && t.tale.frozen == nil && t.tale.muted.IsZero() {
-			t.tale.frozen = &m
-		}
 		return
 	}
 	if !t.tale.shown {
@@ -216,6 +222,17 @@ func (p *Planner) pausedWithin(from, to Micros) bool {
 	return slices.ContainsFunc(p.pauses, func(s pauseSpan) bool {
 		return p.timeOf(s.from) <= to && (s.to.IsZero() || p.timeOf(s.to) >= from)
 	})
+}
+
+// pauseEnd is when the last pause within (from, to) ended. Pictures begin anew at the next keyframe: until then there is
+// none.
+func (p *Planner) pauseEnd(from, to Micros) (end Micros, ok bool) {
+	for _, s := range p.pauses {
+		if m := p.timeOf(s.to); !s.to.IsZero() && m > from && m < to {
+			end, ok = m, true
+		}
+	}
+	return end, ok
 }
 
 // downWithin tells whether the recorder was away within (from, to).

@@ -572,6 +572,12 @@ func TestPause(t *testing.T) {
 		if g.Kind == GapLost || g.Kind == GapStalled {
 			t.Errorf("a pause is neither loss nor stall: %+v", g)
 		}
+		if g.Kind == GapFrozen && (g.Track != Screen || g.From != 8_505_000 || g.To < 9_015_000 || g.To > 9_025_000) {
+			t.Errorf("no picture from 8.505 s until the keyframe at 9.02 s, the ledger says %+v", g)
+		}
+	}
+	if !slices.ContainsFunc(p.Gaps(), func(g Gap) bool { return g.Kind == GapFrozen }) {
+		t.Error("the ledger does not say that there is no picture until the first keyframe after the pause")
 	}
 	if n := len(p.Gaps()); n < 2 {
 		t.Errorf("%d gaps, want the pause on both tracks", n)
