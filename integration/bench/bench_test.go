@@ -193,7 +193,7 @@ func FuzzReadIVF(f *testing.F) {
 
 func TestReport(t *testing.T) {
 	t.Parallel()
-	r := report{seconds: 20, capture: 0.004, idleMB: 50, liveMB: 250, childrenMB: 40, layouts: []usage{
+	r := report{seconds: 20, capture: 0.004, streamsCPU: 0.002, streamsMB: 300, flood: []floodStep{{1000, 0.1, 0}, {2000, 0.2, 0}, {4000, 0.3, 7}}, idleMB: 50, liveMB: 250, childrenMB: 40, layouts: []usage{
 		{name: "side by side 3200x1080", seconds: 20, compose: 0.32, readyS: 4, mbps: 2, bytesPerSecond: 250e3},
 		{name: "audio only", seconds: 20, bytesPerSecond: 10e3}}}
 	want := map[string][]string{
@@ -204,6 +204,8 @@ func TestReport(t *testing.T) {
 		"memory per live recording, MB":       {"40.0", "50.0", "missed: 1.2 times as much"},
 		"the same with FFmpeg, MB":            {"40.0", "60.0", "missed: 1.5 times as much"},
 		"audio-only file, part of a dual one": {"0.200", "0.040", "met"},
+
+		"sustained live streams per CPU (at least)": {"12.5", "9.4", "missed: 0.75 of it"},
 	}
 	rows := r.aims()
 	if len(rows) != len(want) {
@@ -216,7 +218,7 @@ func TestReport(t *testing.T) {
 	}
 	var out bytes.Buffer
 	r.print(&out)
-	for _, w := range []string{"audio only", "-long measures", "with 4 live calls 250 MB"} {
+	for _, w := range []string{"audio only", "-long measures", "with 4 live calls 250 MB", "102 streams at once", "2000 a second without loss", "10000 per second and core", "first loss at 4000 a second (7 packets)"} {
 		if !strings.Contains(out.String(), w) {
 			t.Errorf("%q is missing in\n%s", w, out.String())
 		}

@@ -52,7 +52,7 @@ func (b *bench) flood(ctx context.Context, r *report) error {
 			}
 		}
 		return nil
-	})
+	}, manyPorts...)
 }
 
 // floodStep is what was seen at one rate.

@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -45,6 +47,7 @@ type options struct {
 	bin, media string
 	duration   time.Duration
 	long       bool
+	only       []string // names of steps; empty: all
 }
 
 // longCall is the length of the call that the aim for the delay speaks of.
@@ -62,6 +65,19 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.media, "media", filepath.Join("testdata", "media", "chrome-vp8"), "`folder` of a captured VP8 call; longer runs repeat it")
 	f.DurationVar(&o.duration, "duration", 20*time.Second, "`length` of each call")
 	f.BoolVar(&o.long, "long", false, fmt.Sprintf("also a call of %v", longCall))
+	var names []string
+	for _, s := range (&bench{}).steps() {
+		names = append(names, s.name)
+	}
+	f.Func("only", "measure only these `steps`, of "+strings.Join(names, ", "), func(v string) error {
+		o.only = strings.Split(v, ",")
+		for _, name := range o.only {
+			if !slices.Contains(names, name) {
+				return fmt.Errorf("there is no step %q", name)
+			}
+		}
+		return nil
+	})
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -96,6 +112,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// step is one measurement.
+type step struct {
+	name string
+	run  func(context.Context, *report) error
+}
+
+func (b *bench) steps() []step {
+	return []step{{"memory", b.memory}, {"capture", b.captureAlone}, {"streams", b.streams}, {"flood", b.flood}, {"layouts", b.layouts},
+		{"long", b.longRun}, {"baselines", b.baselines}}
+}
+
 // measureAll makes all measurements, one after the other: two at once would measure each other.
 func measureAll(ctx context.Context, o options, say func(string, ...any)) (report, error) {
 	r := report{seconds: o.duration.Seconds()}
@@ -109,8 +136,11 @@ func measureAll(ctx context.Context, o options, say func(string, ...any)) (repor
 		return r, err
 	}
 	r.headMissing = b.headErr
-	for _, step := range []func(context.Context, *report) error{b.memory, b.captureAlone, b.streams, b.flood, b.layouts, b.longRun, b.baselines} {
-		if err := step(ctx, &r); err != nil {
+	for _, step := range b.steps() {
+		if len(o.only) > 0 && !slices.Contains(o.only, step.name) {
+			continue
+		}
+		if err := step.run(ctx, &r); err != nil {
 			return r, err
 		}
 	}

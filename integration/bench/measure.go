@@ -52,8 +52,8 @@ type installation struct {
 const tenant = "bench"
 
 // install starts a server with an empty data folder.
-func (b *bench) install(ctx context.Context, name string) (*installation, error) {
-	s, err := harness.New(harness.Options{Bin: b.bin, Data: filepath.Join(b.dir, name)})
+func (b *bench) install(ctx context.Context, name string, args []string) (*installation, error) {
+	s, err := harness.New(harness.Options{Bin: b.bin, Data: filepath.Join(b.dir, name), Args: args})
 	if err != nil {
 		return nil, err
 	}
@@ -84,9 +84,12 @@ func (in *installation) stop() {
 
 func (in *installation) stat() (stat, error) { return statOf(in.server.Pid()) }
 
-// with runs f on a new server.
-func (b *bench) with(ctx context.Context, name string, f func(*installation) error) error {
-	in, err := b.install(ctx, name)
+// manyPorts are for more calls than the harness has ports for; they lie below those that kernels hand out by themselves.
+var manyPorts = []string{"--port-min", "30000", "--port-max", "31999"}
+
+// with runs f on a new server; args are further flags of it.
+func (b *bench) with(ctx context.Context, name string, f func(*installation) error, args ...string) error {
+	in, err := b.install(ctx, name, args)
 	if err == nil {
 		err = f(in)
 	}
@@ -293,7 +296,7 @@ func (b *bench) streams(ctx context.Context, r *report) error {
 			err = errors.Join(err, checkComplete(result))
 		}
 		return err
-	})
+	}, manyPorts...)
 }
 
 // playAll plays several calls at once. atStop is called after each stopRecording.
