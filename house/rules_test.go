@@ -69,7 +69,7 @@ var confined = []struct {
 	what, where []string
 	reason      string
 }{
-	{[]string{"github.com/pion/"}, []string{"recorder/ingest", "recorder/ingest/", "recorder/depacketize", "recorder/whip", "integration/"},
+	{[]string{"github.com/pion/"}, []string{"recorder/ingest", "recorder/ingest/", "recorder/depacketize", "integration/"},
 		"RTP libraries stay where packets come in"},
 	{[]string{"github.com/at-wat/ebml-go", "github.com/at-wat/ebml-go/"}, []string{"recorder/compose", "recorder/compose/"},
 		"Matroska is how frames reach FFmpeg and nothing else"},

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"math"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,4 +181,66 @@ func checkPublished(t *testing.T, path string, markers int) {
 		t.Fatal(err)
 	}
 	keep(t, still, "whip.png")
+}
+
+// TestWhipCredentials: who may publish, and what an ingest token does not open. An offer that is none shows that the
+// credential was let in.
+func TestWhipCredentials(t *testing.T) {
+	t.Parallel()
+	s := theSite(t)
+	api := player.API{Endpoint: s.URL + "/graphql", Key: s.service}
+	var ids []string
+	for range 2 {
+		call, err := api.Start(t.Context(), player.StartInput{ExternalSessionID: nextCall(), Queue: "sales", Agent: "agent-17", Tracks: []string{"SCREEN"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			_ = api.Stop(ctx, call.ID) // it may have ended
+		})
+		ids = append(ids, call.ID)
+	}
+	token := s.ingestToken(t, ids[0])
+	if token.WhipUrls.Webcam != "" {
+		t.Errorf("a call without webcam has the URL %s", token.WhipUrls.Webcam)
+	}
+	other := strings.Replace(token.WhipUrls.Screen, ids[0], ids[1], 1)
+	for name, c := range map[string]struct {
+		url, bearer string
+		status      int
+	}{
+		"ingest token":                   {token.WhipUrls.Screen, token.Token, 400},
+		"SERVICE key":                    {token.WhipUrls.Screen, s.service, 400},
+		"ingest token, other recording":  {other, token.Token, 403},
+		"REVIEWER key":                   {token.WhipUrls.Screen, s.reviewer, 403},
+		"key of another tenant":          {token.WhipUrls.Screen, s.rival, 404},
+		"ingest token that was changed":  {token.WhipUrls.Screen, token.Token[:len(token.Token)-3] + "abc", 401},
+		"nothing":                        {token.WhipUrls.Screen, "", 401},
+		"SERVICE key, unknown recording": {strings.Replace(token.WhipUrls.Screen, ids[0], "rec_none", 1), s.service, 404},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url, strings.NewReader("no offer"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/sdp")
+		if c.bearer != "" {
+			req.Header.Set("Authorization", "Bearer "+c.bearer)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		resp.Body.Close()
+		if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s, want %d", name, resp.StatusCode, text, c.status)
+		}
+	}
+	for _, query := range []string{`{ ingestCapabilities }`, `{ recordings(first: 1) { totalCount } }`} {
+		if errs, err := s.Query(t.Context(), token.Token, query, nil, nil); err == nil && len(errs) == 0 {
+			t.Errorf("an ingest token may ask %s", query)
+		}
+	}
 }
