@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,7 +125,7 @@ func (s *Server) open(ctx context.Context, q request, raw []byte) (*session, str
 	}
 	life, end := context.WithCancelCause(s.base)
 	n, answer, err := s.newSession(ctx, o, chosen, q, end)
-	if err := s.register(n, err, q.recordingID, life); err != nil {
+	if err := s.register(life, n, err, q.recordingID); err != nil {
 		end(err)
 		return nil, "", err
 	}
@@ -132,15 +133,7 @@ func (s *Server) open(ctx context.Context, q request, raw []byte) (*session, str
 }
 
 func (p Publisher) may(kind recorder.TrackKind) bool {
-	if p.Kinds == nil {
-		return true
-	}
-	for _, k := range p.Kinds {
-		if k == kind {
-			return true
-		}
-	}
-	return false
+	return p.Kinds == nil || slices.Contains(p.Kinds, kind)
 }
 
 // reserve takes a place for a session that is being made.
@@ -176,7 +169,7 @@ func (s *Server) reserve(recordingID string) error {
 }
 
 // register turns the place into a session, or gives it back after an error.
-func (s *Server) register(n *session, err error, recordingID string, life context.Context) error {
+func (s *Server) register(life context.Context, n *session, err error, recordingID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.starting[recordingID]--; s.starting[recordingID] == 0 {

@@ -1,6 +1,10 @@
 package whip
 
 import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,7 +105,7 @@ func TestClosedBrowser(t *testing.T) {
 // TestLostBrowser: the publisher's packets stop coming, as when its network is gone.
 func TestLostBrowser(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *Config) { c.LostAfter = 300 * time.Millisecond })
+	w := newWorld(t, func(c *Config) { c.LostAfter = 3 * time.Second })
 	c := newClient(t, true, false)
 	c.publish(t, w, "/whip/rec_1/webcam")
 	wait(t, w.shelf.published, "video")
@@ -169,4 +173,53 @@ func TestServerCloses(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAnnouncedAddresses: bound to every address, the answer names the announced ones alone, with the one port.
+func TestAnnouncedAddresses(t *testing.T) {
+	t.Parallel()
+	for bind, announced := range map[string][]string{"0.0.0.0:0": {"203.0.113.7", "198.51.100.7"}, "127.0.0.1:0": {"203.0.113.7"}} {
+		w := newWorld(t, func(c *Config) {
+			c.Bind = netip.MustParseAddrPort(bind)
+			for _, a := range announced {
+				c.Announced = append(c.Announced, netip.MustParseAddr(a))
+			}
+		})
+		resp, answer := w.post(t, "/whip/rec_1/screen", "all", newClient(t, true, false).offer(t))
+		if resp.StatusCode != http.StatusCreated {
+			t.Fatalf("%d %s", resp.StatusCode, answer)
+		}
+		seen := map[string]bool{}
+		for line := range strings.Lines(answer) {
+			if f := strings.Fields(line); strings.HasPrefix(line, "a=candidate:") {
+				seen[f[4]] = true
+				if f[5] != strconv.Itoa(w.Port()) || f[7] != "host" {
+					t.Errorf("candidate %q, want host and port %d", line, w.Port())
+				}
+			}
+		}
+		if len(seen) != len(announced) {
+			t.Errorf("%s: the answer names %v, want %v", bind, seen, announced)
+		}
+		for _, a := range announced {
+			if !seen[a] {
+				t.Errorf("%s: the answer does not name %s", bind, a)
+			}
+		}
+	}
+}
+
+// TestBoundToEveryAddress: media comes to the announced address of a socket that is bound to all.
+func TestBoundToEveryAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Config) {
+		c.Bind, c.Announced = netip.MustParseAddrPort("0.0.0.0:0"), []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	})
+	c := newClient(t, true, false)
+	c.publish(t, w, "/whip/rec_1/screen")
+	if p := wait(t, w.shelf.published, "a publication"); p.Source.IP != "127.0.0.1" {
+		t.Errorf("published from %+v", p.Source)
+	}
+	c.sendVideo(t, 1, true)
+	wait(t, w.shelf.packets, "video")
 }
