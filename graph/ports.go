@@ -7,7 +7,7 @@ import (
 	"github.com/dualrec/dualrec/recorder"
 )
 
-// Recorder carries out commands; *recorder.Service is one. Refusals are *recorder.CommandError, *recorder.StateError
+// Recorder carries out commands; *recorder.Service is one, *node.Client stands before those of other processes. Refusals are *recorder.CommandError, *recorder.StateError
 // or the sentinels of package recorder; every other error is internal and its text is not shown.
 type Recorder interface {
 	Start(ctx context.Context, c recorder.StartCommand) (recordingID string, err error)
@@ -17,7 +17,8 @@ type Recorder interface {
 	Resume(ctx context.Context, c recorder.ResumeCommand) error
 	SetLayout(ctx context.Context, c recorder.LayoutCommand) error
 	Stop(ctx context.Context, c recorder.StopCommand) error
-	// Live tells what only the recorder that captures a recording knows; ok is false anywhere else.
+	// Live tells what only the recorder that captures a recording knows; ok is false anywhere else. It asks nobody, so
+	// that every tile of a floor can ask.
 	Live(tenantID, recordingID string) (status recorder.LiveStatus, ok bool)
 }
 

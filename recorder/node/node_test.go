@@ -130,14 +130,10 @@ func TestCommandsGoToTheOwner(t *testing.T) {
 			t.Errorf("%s of an ended one: %v", name, err)
 		}
 	}
-	began := time.Now()
 	for name, err := range all("ten_a", "rec_away") {
-		if code(err) != recorder.CodeUnavailable {
+		if code(err) != recorder.CodeUnavailable || !errors.Is(err, errNobody) { // known at once, without waiting for an answer
 			t.Errorf("%s on a node that is away: %v", name, err)
 		}
-	}
-	if took := time.Since(began); took > 10*time.Second { // one alone would wait 15 s for a timeout
-		t.Errorf("it took %v to find out that nobody is there", took)
 	}
 }
 
