@@ -87,6 +87,29 @@ func TestErrorTable(t *testing.T) {
 	}
 }
 
+// CAPACITY says what is used up, and nothing else has a reason.
+func TestRefusalReasons(t *testing.T) {
+	t.Parallel()
+	const mutation = `mutation ($input: StartRecordingInput!) { startRecording(input: $input) { userErrors { code reason } } }`
+	for _, tc := range []struct {
+		err  error
+		want any
+	}{
+		{&recorder.CommandError{Code: recorder.CodeCapacity, Reason: recorder.RefusedEncoder, Msg: "late"}, "ENCODER"},
+		{fmt.Errorf("lease: %w", recorder.ErrNoPorts), "PORTS"},
+		{recorder.ErrSpoolFull, "DISK"},
+		{recorder.ErrCodec, nil},
+		{&recorder.CommandError{Code: recorder.CodeConflict, Msg: "no"}, nil},
+	} {
+		h := newHouse(t, Config{})
+		h.rec.err = tc.err
+		a := h.do("a-SERVICE", mutation, startInput(nil))
+		if got := a.at("startRecording", "userErrors", 0, "reason"); got != tc.want || a.at("startRecording", "userErrors", 0, "code") == nil {
+			t.Errorf("%v: %s", tc.err, a.raw)
+		}
+	}
+}
+
 func TestRefusedBeforeTheService(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{})

@@ -245,14 +245,18 @@ func TestDiskSheds(t *testing.T) {
 	}
 	at(1 << 40)
 	seconds(2)
-	w.stop(id)
+	at(900 << 20)
+	seconds(2)
+	w.stop(id) // while the webcam is dropped
 	w.catalog.wait(t, id, recorder.Available)
 	end()
 	dropped := map[string]recorder.GapRow{}
 	for _, g := range w.catalog.facts(id).Gaps {
 		switch {
 		case g.Kind == recorder.GapDropped && g.Detail == recorder.CauseDiskFull:
-			dropped[g.TrackID] = g
+			sum := dropped[g.TrackID]
+			sum.Packets, sum.To = sum.Packets+g.Packets, sum.To+g.To-g.From
+			dropped[g.TrackID] = sum
 		case g.Kind == recorder.GapLost || g.Kind == recorder.GapMissing:
 			t.Errorf("unexpected %+v", g)
 		}
@@ -267,8 +271,11 @@ func TestDiskSheds(t *testing.T) {
 		}
 	}
 	// The test's own time passes too, so spans are at least what was sent in them.
-	if s, c := dropped[screen], dropped[webcam]; len(dropped) != 2 || s.Packets != 100 || c.Packets != 300 || s.To-s.From < 1_900_000 || c.To-c.From < 5_900_000 {
+	if s, c := dropped[screen], dropped[webcam]; len(dropped) != 2 || s.Packets != 100 || c.Packets != 400 || s.To < 1_900_000 || c.To < 7_900_000 {
 		t.Errorf("dropped %+v", dropped)
+	}
+	if l := w.svc.Load(); l.Dropped != 500 {
+		t.Errorf("%d packets dropped of recordings that have ended, want 500", l.Dropped)
 	}
 	if disk.kept.Load() == 0 || disk.freed.Load() != 0 {
 		t.Errorf("the reserve was kept %d and freed %d times", disk.kept.Load(), disk.freed.Load())

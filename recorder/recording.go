@@ -572,7 +572,7 @@ func (r *recording) stop(reason string) (changed bool, err error) {
 	r.mu.Unlock()
 	r.closeCapture()
 	r.mu.Lock()
-	r.accountLost(at, CauseDiskFailed)
+	r.endDrops(at)
 	if err := r.writeDrops(); err != nil {
 		r.diskFailed(err)
 	}

@@ -127,6 +127,22 @@ func (r *recording) accountLost(now time.Time, cause string) {
 	}
 }
 
+// endDrops ends with mu held, at the end of the call, what was dropped until then.
+func (r *recording) endDrops(now time.Time) {
+	cause := CauseDiskFailed
+	if err := r.diskErr.Load(); err != nil {
+		cause = causeOf(*err)
+	}
+	r.accountLost(now, cause)
+	for _, t := range r.tracks {
+		if t.drop.closed.Load() {
+			n := t.drop.packets.Swap(0)
+			r.s.dropped.Add(uint64(n))
+			r.undrops = append(r.undrops, Event{Type: EventDropEnded, At: now, DropEnded: &DropEnded{TrackID: t.id, Packets: n}})
+		}
+	}
+}
+
 // stillLost extends what is accounted for but could not be written yet; false: there is no such thing of this track.
 func (r *recording) stillLost(t *track, since, now time.Time) bool {
 	for i, e := range slices.Backward(r.undrops) {
