@@ -351,10 +351,10 @@ func (s Side) Kinds() (video, audio recorder.TrackKind) {
 // taken is a section that will be recorded.
 type taken struct {
 	section
-	kind recorder.TrackKind
+	kind recorder.TrackKind // empty: it is idle
 }
 
-// choose picks the sections that the recording expects and the publisher may send. The others are answered with port 0.
+// choose picks the sections that the recording expects and the publisher may send. The others are answered as inactive.
 func (o offer) choose(side Side, expected []recorder.TrackKind, may func(recorder.TrackKind) bool) ([]taken, error) {
 	var out []taken
 	var forbidden, unexpected []recorder.TrackKind
@@ -399,35 +399,56 @@ func kindOf(side Side, video bool) recorder.TrackKind {
 // opusAsks is what the answer asks of an Opus encoder: stereo if there is any, and forward error correction.
 const opusAsks = "minptime=10;useinbandfec=1;stereo=1"
 
-// clean writes the offer that the library gets to see: what is taken, in the original order, and nothing else.
+// idle are the sections that are not taken although they could be. They are answered as inactive and not rejected: a
+// browser with one transport for all cannot apply an answer that rejects the first section.
+func (o offer) idle(chosen []taken) []taken {
+	var out []taken
+	for _, s := range o.sections {
+		if !s.off && s.problem == nil && !slices.ContainsFunc(chosen, func(t taken) bool { return t.mid == s.mid }) {
+			out = append(out, taken{section: s})
+		}
+	}
+	return out
+}
+
+// clean writes the offer that the library gets to see, in the original order: what is taken, what is idle, and of the
+// rest the place alone.
 func (o offer) clean(chosen []taken) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
 	line("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0")
-	mids := make([]string, 0, len(chosen))
-	for _, t := range chosen {
-		mids = append(mids, t.mid)
+	known := slices.Concat(chosen, o.idle(chosen))
+	find := func(mid string) int { return slices.IndexFunc(known, func(t taken) bool { return t.mid == mid }) }
+	var mids []string
+	for _, s := range o.sections {
+		if find(s.mid) >= 0 {
+			mids = append(mids, s.mid)
+		}
 	}
 	line("a=group:BUNDLE %s", strings.Join(mids, " "))
 	for _, s := range o.sections {
 		media := map[bool]string{true: "video", false: "audio"}[s.video]
-		at := slices.IndexFunc(chosen, func(t taken) bool { return t.mid == s.mid })
-		if at < 0 { // the library has no codec of this kind, and says so
+		at := find(s.mid)
+		if at < 0 { // the library has no codec of this kind, and rejects it
 			line("m=%s 9 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=mid:%s\r\na=inactive", media, s.mid)
 			continue
 		}
-		chosen[at].write(line, media)
+		known[at].write(line, media)
 	}
 	return b.String()
 }
 
 func (t taken) write(line func(string, ...any), media string) {
+	direction := "sendonly"
+	if t.kind == "" {
+		direction = "inactive"
+	}
 	f := t.best
 	pts := strconv.Itoa(int(f.pt))
 	if f.rtx != 0 {
 		pts += " " + strconv.Itoa(int(f.rtx))
 	}
-	line("m=%s 9 UDP/TLS/RTP/SAVPF %s\r\nc=IN IP4 0.0.0.0\r\na=mid:%s\r\na=sendonly\r\na=rtcp-mux\r\na=rtcp-rsize", media, pts, t.mid)
+	line("m=%s 9 UDP/TLS/RTP/SAVPF %s\r\nc=IN IP4 0.0.0.0\r\na=mid:%s\r\na=%s\r\na=rtcp-mux\r\na=rtcp-rsize", media, pts, t.mid, direction)
 	line("a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s\r\na=setup:%s", t.secrets.ufrag, t.secrets.pwd, t.secrets.fingerprint, t.secrets.setup)
 	line("a=rtpmap:%d %s", f.pt, encodings[f.codec])
 	if fmtp := f.answered(); fmtp != "" {
@@ -437,12 +458,18 @@ func (t taken) write(line func(string, ...any), media string) {
 		line("a=rtcp-fb:%d %s", f.pt, fb)
 	}
 	if f.rtx != 0 {
-		line("a=rtpmap:%d rtx/90000\r\na=fmtp:%d apt=%d\r\na=ssrc-group:FID %d %d", f.rtx, f.rtx, f.pt, t.ssrc, t.rtxSSRC)
+		line("a=rtpmap:%d rtx/90000\r\na=fmtp:%d apt=%d", f.rtx, f.rtx, f.pt)
 	}
 	for _, uri := range knownExtensions[t.video] { // in a fixed order
 		if id := t.extensions[uri]; id != 0 {
 			line("a=extmap:%d %s", id, uri)
 		}
+	}
+	if t.kind == "" {
+		return
+	}
+	if t.rtxSSRC != 0 {
+		line("a=ssrc-group:FID %d %d", t.ssrc, t.rtxSSRC)
 	}
 	line("a=ssrc:%d cname:x", t.ssrc) // the library does not use the name
 	if t.rtxSSRC != 0 {

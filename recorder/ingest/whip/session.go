@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +62,7 @@ func (s *Server) newSession(ctx context.Context, o offer, chosen []taken, q requ
 	n := &session{id: rand.Text(), etag: `"` + rand.Text() + `"`, recordingID: q.recordingID, trackID: q.trackID, side: q.side, who: q.who,
 		recordings: s.recordings, connected: make(chan struct{}), done: make(chan struct{}), secrets: chosen[0].secrets, end: end}
 	n.log = s.log.With("recording_id", q.recordingID, "side", string(q.side), "session", n.id[:8])
-	n.pc, err = s.endpoint.connection(chosen, &tap{rtp: n.rtp, rtcp: n.rtcp})
+	n.pc, err = s.endpoint.connection(slices.Concat(chosen, o.idle(chosen)), &tap{rtp: n.rtp, rtcp: n.rtcp})
 	if err != nil {
 		return nil, "", fmt.Errorf("make a peer connection: %w", err)
 	}
