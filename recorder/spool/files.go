@@ -89,6 +89,13 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// unlockFolder lets go of the folder. Closing alone would not do: a child process that is just being started shares the
+// lock until it has executed its program.
+func unlockFolder(f *os.File) error {
+	err := os.NewSyscallError("flock", unix.Flock(int(f.Fd()), unix.LOCK_UN))
+	return errors.Join(err, f.Close())
+}
+
 func tryFlock(f *os.File) error {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -193,7 +193,7 @@ func (f *folder) shut() error {
 	}
 	if f.lock != nil {
 		f.spool.dropFolder(f)
-		errs = append(errs, f.lock.Close())
+		errs = append(errs, unlockFolder(f.lock))
 	}
 	return errors.Join(errs...)
 }
@@ -256,7 +256,7 @@ func (s *Spool) makeFolder(h recorder.Header, header []byte) (lock *os.File, err
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(temp))
 			if lock != nil {
-				err = errors.Join(err, lock.Close())
+				err = errors.Join(err, unlockFolder(lock))
 			}
 			lock = nil
 		}

@@ -252,7 +252,7 @@ func (s *Spool) Create(ctx context.Context, h recorder.Header, key kms.DataKey) 
 func (s *Spool) own(f *folder) (recorder.Folder, error) {
 	f.spool, f.journals = s, map[string]*journal{}
 	if err := s.adopt(f); err != nil {
-		return nil, errors.Join(err, f.lock.Close())
+		return nil, errors.Join(err, unlockFolder(f.lock))
 	}
 	return f, nil
 }
@@ -279,11 +279,11 @@ func (s *Spool) Open(ctx context.Context, recordingID string, key kms.DataKey) (
 	}
 	h, err := authenticHeader(dir, recordingID, key)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, unlockFolder(lock))
 	}
 	f := &folder{spool: s, id: recordingID, dir: dir, header: h, key: &heldKey{key}, lock: lock}
 	if err := f.repair(); err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, unlockFolder(lock))
 	}
 	return s.own(f)
 }
@@ -368,7 +368,7 @@ func (s *Spool) Remove(ctx context.Context, recordingID string) (err error) {
 	if err != nil {
 		return fmt.Errorf("spool: remove %s: %w", recordingID, err)
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
+	defer func() { err = errors.Join(err, unlockFolder(lock)) }()
 	size, err := folderBytes(dir)
 	if err != nil {
 		return fmt.Errorf("spool: remove %s: %w", recordingID, err)
