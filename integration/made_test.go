@@ -234,7 +234,7 @@ func (s shown) checkLength(t *testing.T, length, late time.Duration) {
 
 // excuses are the kinds of gaps in which a picture need not be the one that is due. LOST is none: neighbouring losses are
 // one entry, and between them all is well.
-var excuses = []string{"FROZEN", "MUTED", "PAUSED", "STALLED", "MISSING", "DOWNTIME"}
+var excuses = []string{"FROZEN", "MUTED", "PAUSED", "STALLED", "MISSING", "DOWNTIME", "DROPPED"}
 
 // excused tells whether the ledger says that a track is not as it should be at an instant, give or take, or whether a
 // packet of the pictures at that instant was lost.
