@@ -65,6 +65,7 @@ func killed(t *testing.T, length time.Duration, at ...time.Duration) {
 		what = append(what, during{at, k.kill})
 	}
 	c.playMade(m, what...)
+	c.late = max(c.late, time.Since(k.began)-length) // on a busy machine the last start may take until after the call
 	r := c.finishMade(m)
 	if n := s.movies(t, c.started.ID); n != 1 {
 		t.Errorf("%d videos in the store", n)
@@ -105,7 +106,7 @@ func (s shown) checkDowntimes(t *testing.T, kind string, kills []kill) {
 	for _, one := range kills {
 		n := 0
 		for _, g := range gaps {
-			if g.from() >= one.at-tail-gapsSlack && g.from() <= one.at+gapsSlack {
+			if g.from() >= one.at-tail-3*gapsSlack && g.from() <= one.at+gapsSlack {
 				n++
 				if g.to() < one.exec-gapsSlack || g.to() > one.ready+2*gapsSlack {
 					t.Errorf("%s: nobody listened from %v to between %v and %v, the ledger says %+v", kind, one.at, one.exec, one.ready, g)
