@@ -138,9 +138,9 @@ func TestOtherTenantsRecording(t *testing.T) {
 	if err != nil || len(top) > 0 || len(p.UserErrors) != 1 || p.UserErrors[0].Code != "NOT_FOUND" || p.Grant != nil {
 		t.Errorf("grantPlayback: %+v, %v, error %v", p, top, err)
 	}
-	foreign, unknown := fmt.Sprintf("%+v", p.UserErrors), ""
+	foreign := fmt.Sprintf("%+v", p.UserErrors)
 	p, _, err = s.mutate(t.Context(), s.rival, "grantPlayback", map[string]any{"recordingId": w.RecordingID[:len(w.RecordingID)-4] + "ZZZZ"})
-	if unknown = fmt.Sprintf("%+v", p.UserErrors); err != nil || unknown != foreign {
+	if unknown := fmt.Sprintf("%+v", p.UserErrors); err != nil || unknown != foreign {
 		t.Errorf("another tenant's recording is told from none: %s and %s", foreign, unknown)
 	}
 	var out struct {

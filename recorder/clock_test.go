@@ -156,7 +156,7 @@ func TestClockDomainNames(t *testing.T) {
 	name := func(ip, cname string) string {
 		return clockDomain(LegAttached{Leg: "leg-003", Source: Source{IP: ip}}, cname)
 	}
-	if name("10.0.0.1", "a") != name("10.0.0.1", "a") {
+	if again := name("10.0.0.1", "a"); again != name("10.0.0.1", "a") {
 		t.Error("one sender has two clocks")
 	}
 	for _, other := range []string{name("10.0.0.1", "b"), name("10.0.0.2", "a"), name("", "a")} {

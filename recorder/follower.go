@@ -114,7 +114,7 @@ func (r *recording) complete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer planner.Close()
+	defer func() { _ = planner.Close() }() // it lets go of readers, which have nothing to lose
 	f := &follower{r: r, planner: planner, history: h}
 	if !r.encodeAll {
 		f.through = newPassthrough(r.header.Profile, h)
@@ -474,7 +474,7 @@ func (f *follower) renderSafely(ctx context.Context, plan SegmentPlan) (SegmentS
 			continue
 		}
 		f.r.s.log.Warn("segment failed; trying again", "recording_id", f.r.id, "segment", plan.Index, "attempt", try, "err", err)
-		if !f.r.s.rest(ctx, time.Duration(try*try)) { // a machine out of memory or processes needs a moment
+		if !f.r.s.rest(ctx, try*try) { // a machine out of memory or processes needs a moment
 			return SegmentSealed{}, context.Cause(ctx)
 		}
 	}
@@ -556,7 +556,7 @@ func (f *follower) startAudio(ctx context.Context) {
 			if done.err == nil || ctx.Err() != nil {
 				break
 			}
-			f.r.s.rest(ctx, time.Duration(try*try))
+			f.r.s.rest(ctx, try*try)
 			f.r.s.log.Warn("sound failed; rendering it again from the spool", "recording_id", f.r.id, "attempt", try, "err", done.err)
 		}
 		f.audio <- done

@@ -78,7 +78,7 @@ func TestRefusalsHaveReasons(t *testing.T) {
 	w.tune = func(c *recorder.Config, d *recorder.Deps, _ *spool.Config) {
 		c.MaxRecordings, c.MaxLag, d.Disk = 2, time.Minute, disk
 	}
-	defer w.run()()
+	t.Cleanup(w.run())
 	start := func(session string) error {
 		_, err := w.svc.Start(t.Context(), startOf(session, recorder.Screen, recorder.AgentAudio))
 		return err
@@ -178,7 +178,7 @@ func TestReducedWhileBehind(t *testing.T) {
 		}
 	}
 	w.tune = func(c *recorder.Config, _ *recorder.Deps, _ *spool.Config) { c.ShedLag = 10 * time.Second }
-	defer w.run()()
+	t.Cleanup(w.run())
 	id := w.start("call", recorder.Screen)
 	w.attachVideo(id, recorder.Screen, 9)
 	for i := range 2000 {

@@ -103,7 +103,7 @@ func TestPublisherEndsWithTheRecording(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			defer w.run()()
+			t.Cleanup(w.run())
 			id := w.start("call", recorder.AgentAudio)
 			l, err := w.publish("ten_1", id, 8)
 			if err != nil {
@@ -124,7 +124,7 @@ func TestPublisherEndsWithTheRecording(t *testing.T) {
 func TestPublishRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	id := w.start("call", recorder.AgentAudio)
 	_, err := w.publish("ten_2", id, 1)
 	wantCode(t, err, recorder.CodeNotFound)

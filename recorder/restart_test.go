@@ -58,7 +58,7 @@ func TestCaptureGoesOn(t *testing.T) {
 	end()
 
 	w.pass(3 * time.Second)
-	defer w.run()()
+	t.Cleanup(w.run())
 	w.catalog.wait(t, id, recorder.Recording)
 	after := w.net.of(recorder.AgentAudio)
 	if after == before {
@@ -100,7 +100,7 @@ func TestPortsAreTaken(t *testing.T) {
 	w.net.mu.Lock()
 	w.net.taken = true
 	w.net.mu.Unlock()
-	defer w.run()()
+	t.Cleanup(w.run())
 	after := w.net.of(recorder.AgentAudio)
 	st, ok := w.svc.Live("ten_1", id)
 	if !ok || len(st.Tracks) != 1 || after == before || after.ports == before.ports || st.Tracks[0].Endpoint != after.ports {
@@ -125,7 +125,7 @@ func TestReconnectWindow(t *testing.T) {
 	before := w.net.of(recorder.AgentAudio)
 	end()
 	w.shift.Store(0)
-	defer w.run()()
+	t.Cleanup(w.run())
 	w.catalog.wait(t, id, recorder.Available)
 	if w.net.of(recorder.AgentAudio) != before {
 		t.Error("ports were bound for a call that is long over")
@@ -201,7 +201,7 @@ func TestAutomaticResumeOutlivesTheProcess(t *testing.T) {
 	}
 	end()
 	w.shift.Store(0)
-	defer w.run()()
+	t.Cleanup(w.run())
 	w.catalog.wait(t, id, recorder.Recording)
 	w.stop(id)
 	w.catalog.wait(t, id, recorder.Available)
@@ -274,7 +274,7 @@ func (w *world) count(id string, kind recorder.EventType) (n int) {
 func TestAttachWithTheWrongSRTP(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	plain := w.start("plain", recorder.AgentAudio)
 	cmd := startOf("encrypted", recorder.AgentAudio)
 	cmd.SRTPSuite = recorder.AES128CMHMACSHA1x80

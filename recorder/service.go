@@ -600,12 +600,12 @@ func (s *Service) writeState(ctx context.Context, r *recording) {
 	}
 }
 
-// rest waits for some seconds; false if ctx ended.
-func (s *Service) rest(ctx context.Context, seconds time.Duration) bool {
+// rest waits for so many units of Config.Rest; false if ctx ended.
+func (s *Service) rest(ctx context.Context, units int) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(seconds * s.cfg.Rest):
+	case <-time.After(time.Duration(units) * s.cfg.Rest):
 		return true
 	}
 }

@@ -620,7 +620,7 @@ func wantCode(t *testing.T, err error, code recorder.ErrorCode) {
 func TestStartIsIdempotentPerCall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	a := w.start("call-1", recorder.AgentAudio)
 	if b := w.start("call-1", recorder.AgentAudio); a != b {
 		t.Errorf("the same call got %s and %s", a, b)
@@ -637,7 +637,7 @@ func TestStartIsIdempotentPerCall(t *testing.T) {
 func TestStartRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	_, err := w.svc.Start(t.Context(), startOf("x"))
 	wantCode(t, err, recorder.CodeInvalidInput)
 
@@ -661,7 +661,7 @@ func TestStartRefusals(t *testing.T) {
 func TestAttachRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	id := w.start("call", recorder.AgentAudio, recorder.CustomerAudio)
 	wantCode(t, w.attach(id, recorder.Screen, 1), recorder.CodeInvalidInput) // opus on a screen
 	wantCode(t, w.attach("rec_none", recorder.AgentAudio, 1), recorder.CodeNotFound)
@@ -691,7 +691,7 @@ func TestAttachRefusals(t *testing.T) {
 func TestWholeCall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	id := w.start("call", recorder.AgentAudio)
 	if err := w.attach(id, recorder.AgentAudio, 7); err != nil {
 		t.Fatal(err)
@@ -732,7 +732,7 @@ func TestWholeCall(t *testing.T) {
 func TestAPauseEndsForWhoIsNotAttached(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	id := w.start("call", recorder.AgentAudio)
 	if err := w.attach(id, recorder.AgentAudio, 7); err != nil {
 		t.Fatal(err)
@@ -887,7 +887,7 @@ func TestComposingIsTriedAgain(t *testing.T) {
 		}
 		return m, nil
 	}
-	defer w.run()()
+	t.Cleanup(w.run())
 	id := w.record("call")
 	w.catalog.wait(t, id, recorder.Available)
 	if n.Load() != 3 {
@@ -906,7 +906,7 @@ func TestSoundIsRenderedAgain(t *testing.T) {
 		}
 		return nil
 	}
-	defer w.run()()
+	t.Cleanup(w.run())
 	w.catalog.wait(t, w.record("call"), recorder.Available)
 }
 
@@ -914,7 +914,7 @@ func TestSoundIsRenderedAgain(t *testing.T) {
 func TestFailedStartIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	w.net.full = true
 	_, err := w.svc.Start(t.Context(), startOf("call", recorder.AgentAudio, recorder.CustomerAudio))
 	wantCode(t, err, recorder.CodeCapacity)
@@ -945,7 +945,7 @@ func TestBookkeepingDoesNotLengthenTheCall(t *testing.T) {
 		stop()
 	}
 	w.shelf.set(nil)
-	defer w.run()()
+	t.Cleanup(w.run())
 	w.catalog.wait(t, id, recorder.Available)
 	if d := time.Duration(w.catalog.facts(id).DurationUs) * time.Microsecond; d > 2200*time.Millisecond {
 		t.Errorf("the recording lasts %v, want 2 s and what the test took", d)
@@ -966,7 +966,7 @@ func TestAttachWhileDraining(t *testing.T) {
 func TestCommandsToTheWrongRecorder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	defer w.run()()
+	t.Cleanup(w.run())
 	w.catalog.mu.Lock()
 	w.catalog.rows["rec_there"] = &recorder.RecordingRow{TenantID: "ten_1", ID: "rec_there", Capture: recorder.Recording, Node: "node-2"}
 	w.catalog.mu.Unlock()
@@ -993,7 +993,7 @@ func TestRowsWithoutAFolderAreClosed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.catalog.rows["rec_lost"] = &recorder.RecordingRow{TenantID: "ten_1", ID: "rec_lost", Capture: recorder.Recording, Node: "node-1"}
-	defer w.run()()
+	t.Cleanup(w.run())
 	w.catalog.wait(t, "rec_lost", recorder.Failed)
 	if got := *w.catalog.failure("rec_lost").Patch.FailureCode; got != "SPOOL_LOST" {
 		t.Errorf("failure %s, want SPOOL_LOST", got)

@@ -116,7 +116,7 @@ func bare(err, sentinel error) error {
 }
 
 // Refusal is ErrInvalid or ErrExists with the reason in words for whoever gave the value.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is read as what it is: catalog.Refusal
 	Kind   error
 	Reason string
 }

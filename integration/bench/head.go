@@ -156,7 +156,7 @@ func readIVF(raw []byte) ([]frame, error) {
 
 // writeIVF writes VP8 frames with times in milliseconds.
 func writeIVF(frames []frame, width, height uint16) []byte {
-	out := make([]byte, ivfHeader)
+	out := bytes.Repeat([]byte{0}, ivfHeader)
 	copy(out, "DKIF")
 	binary.LittleEndian.PutUint16(out[6:], ivfHeader)
 	copy(out[8:], "VP80")

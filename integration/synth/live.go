@@ -14,7 +14,6 @@ import (
 type Live struct {
 	Call  *player.Call
 	video Video
-	track int // of Call.Tracks
 	every int // pictures between two streams
 	rungs [][][]byte
 }

@@ -141,7 +141,7 @@ func (f *Feed) send(fb feedback) {
 
 // survive is deferred where packets are handled: a panic, here or in the sink, costs this track alone.
 func (f *Feed) survive() {
-	cause := recover()
+	cause := recover() //nolint:revive // it is called by defer alone, in the frame of whatever panics
 	if cause == nil {
 		return
 	}

@@ -37,7 +37,7 @@ func TestFeed(t *testing.T) {
 	f.RTP(make([]byte, maxDatagram), ms(3))
 	f.RTCP(sr, ms(4))
 	if len(sink.got) != 2 || !bytes.Equal(sink.got[0].data, key) || !bytes.Equal(sink.got[1].data, sr) ||
-		sink.got[0].at != ms(1) || sink.got[1].kind != recorder.PacketRTCP {
+		!sink.got[0].at.Equal(ms(1)) || sink.got[1].kind != recorder.PacketRTCP {
 		t.Errorf("the sink was given %+v", sink.got)
 	}
 	if s := f.Stats(); s.Packets != 1 || s.RTCPPackets != 1 || s.DroppedForeign != 2 || s.DroppedMalformed != 1 || s.Keyframes != 1 {

@@ -134,7 +134,7 @@ func (l *Lease) shut() error {
 // survive is deferred where packets are handled. Should a packet lead to a panic, here or in the sink, it costs this
 // track: all other calls of the process go on.
 func (l *Lease) survive() {
-	cause := recover()
+	cause := recover() //nolint:revive // it is called by defer alone, in the frame of whatever panics
 	if cause == nil {
 		return
 	}

@@ -102,7 +102,7 @@ func (c *Client) told(m *nats.Msg) {
 	case eventFull:
 		c.cfg.Log.Warn("recorder node is ignored: there are too many", "node", s.Node)
 	default:
-		c.cfg.Log.Info("recorder node "+string(e), "node", s.Node, "live", s.Capacity.Live, "ports_used", s.Capacity.PortsUsed,
+		c.cfg.Log.Info("recorder node", "change", string(e), "node", s.Node, "live", s.Capacity.Live, "ports_used", s.Capacity.PortsUsed,
 			"ports_total", s.Capacity.PortsTotal, "refuses", s.Capacity.Refuses)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Refusal is an answer that a publisher can act on. Its text is safe to show.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is read as what it is: whip.Refusal
 	Status     int
 	Code       string // what a program switches on
 	Detail     string // what is wrong and what to do
