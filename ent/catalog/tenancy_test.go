@@ -136,6 +136,13 @@ func TestTwoTenants(t *testing.T) {
 				}
 				return err
 			},
+			"Started": func() error {
+				got, err := c.Started(ctx, me.tenant, "call-1")
+				if err == nil && got.ID != me.rec.ID {
+					return errors.New("found " + got.ID)
+				}
+				return err
+			},
 			"Profile": func() error { _, err := c.Profile(ctx, me.tenant, "support"); return err },
 			"SetQueue": func() error {
 				p := recorder.DefaultProfile()
@@ -159,7 +166,7 @@ func TestTwoTenants(t *testing.T) {
 				return err
 			},
 		}
-		for _, name := range []string{"Begin", "Profile", "SetQueue", "CreateAPIKey", "Queues", "APIKeys", "Floor", "AuditSince"} {
+		for _, name := range []string{"Begin", "Started", "Profile", "SetQueue", "CreateAPIKey", "Queues", "APIKeys", "Floor", "AuditSince"} {
 			if err := stays[name](); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
