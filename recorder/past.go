@@ -72,7 +72,11 @@ func (p *past) note(e Event) {
 	switch e.Type {
 	case EventTrackLeased:
 		t := p.track(e.TrackLeased.TrackID, e.TrackLeased.Kind)
+		again := t.leased.TrackID != ""
 		t.leased = *e.TrackLeased
+		if again { // by a process that came back, and may have ended before it captured: it was away until then
+			return
+		}
 	case EventLegAttached:
 		t := p.track(e.LegAttached.TrackID, e.LegAttached.Kind)
 		t.leg, t.last = e.LegAttached, nil
@@ -124,7 +128,7 @@ const lastBytes = 256 << 10
 func (r *recording) readLast(p *past, t *pastTrack) error {
 	params, err := ParseRTPParameters(t.leg.RTPParameters, t.kind)
 	if err != nil {
-		return err
+		return nil // attachAgain says so
 	}
 	rd, err := r.folder.ReadTail(t.leg.Journal, lastBytes)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -261,27 +265,30 @@ func (r *recording) leaseAgain(ctx context.Context, begin *BeginRow, was *pastTr
 }
 
 // attachAgain goes on with the leg that was attached. Nothing of a pause may come back by repair: where one lasts, or
-// ended after the newest packet in the spool, only what is captured from now on is taken.
+// ended after the newest packet in the spool, only what is captured from now on is taken. A leg that this process cannot
+// attach, because its settings or its release are others, ends: the rest of the recording goes on.
 func (r *recording) attachAgain(t *track, was pastTrack, resumed, back time.Time) error {
 	params, err := ParseRTPParameters(was.leg.RTPParameters, was.kind)
 	if err != nil {
-		return err
+		return r.giveUp(was, back, err)
 	}
 	journal, err := r.folder.Journal(was.leg.Journal)
 	if err != nil {
 		return fmt.Errorf("open journal %s: %w", was.leg.Journal, err)
 	}
-	sink := &legSink{r: r, journal: journal}
+	sink := &legSink{r: r, journal: journal, drop: &t.drop}
 	a := Attachment{Params: params, Source: was.leg.Source, SRTP: was.leg.SRTP, KeyframeInterval: r.keyframeInterval(t.kind), Sink: sink, Spooled: was.last}
 	afterPause := r.capture == Paused || was.last != nil && was.last.At.Before(resumed) || was.last == nil && !resumed.IsZero()
 	if afterPause {
 		a.Spooled = nil
 	}
-	if err := t.lease.Attach(a); err != nil {
-		return errors.Join(fmt.Errorf("attach %s: %w", t.kind, err), journal.Close())
-	}
 	if afterPause {
-		t.lease.Hold()
+		t.lease.Hold() // before attaching: what has gathered on the sockets since they were bound may be of the pause
+	}
+	if err := t.lease.Attach(a); errors.Is(err, ErrAttachment) {
+		return errors.Join(r.giveUp(was, back, err), journal.Close())
+	} else if err != nil {
+		return errors.Join(fmt.Errorf("attach %s: %w", t.kind, err), journal.Close())
 	}
 	if afterPause && r.capture != Paused {
 		t.lease.Release(back)
@@ -291,4 +298,11 @@ func (r *recording) attachAgain(t *track, was pastTrack, resumed, back time.Time
 		t.lease.RequestKeyframe()
 	}
 	return nil
+}
+
+// giveUp ends a leg of the earlier process that cannot be attached any more.
+func (r *recording) giveUp(was pastTrack, back time.Time, cause error) error {
+	r.s.log.Error("a track of a recording that goes on cannot be attached again: its SFU must attach it anew",
+		"recording_id", r.id, "track_id", was.id, "kind", was.kind, "err", cause)
+	return r.event(Event{Type: EventLegDetached, At: back, LegDetached: &LegDetached{Leg: was.leg.Leg}})
 }

@@ -96,6 +96,9 @@ func (s *Service) takeOver(ctx context.Context, id string, opened func()) {
 			return
 		}
 		opened()
+		if errors.Is(err, ErrSpoolFull) {
+			s.disk.full() // the reserve is for this
+		}
 		// A key that is away, a folder that another process still holds, a disk that fails: all of it may pass.
 		s.log.Error("recording cannot be taken over yet; its spool folder is left as it is", "recording_id", id, "retry_in", recoverRetry, "err", err)
 		select {

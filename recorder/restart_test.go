@@ -157,7 +157,7 @@ func TestPauseOutlivesTheProcess(t *testing.T) {
 		t.Fatalf("live %v, %s; want PAUSED", ok, st.Capture)
 	}
 	l := w.net.of(recorder.AgentAudio)
-	if l.attached.Spooled != nil || !l.held {
+	if l.attached.Spooled != nil || !l.held || !l.heldOver {
 		t.Errorf("repair from %+v, held %v: want none of a pause", l.attached.Spooled, l.held)
 	}
 	w.say(recorder.AgentAudio, 50, 50)
@@ -171,8 +171,8 @@ func TestPauseOutlivesTheProcess(t *testing.T) {
 
 	end = w.run()
 	l = w.net.of(recorder.AgentAudio)
-	if l.attached.Spooled != nil || l.held || l.released.IsZero() {
-		t.Errorf("repair from %+v after a pause of which nothing is spooled, held %v, released %v", l.attached.Spooled, l.held, l.released)
+	if l.attached.Spooled != nil || l.held || !l.heldOver || l.released.IsZero() {
+		t.Errorf("repair from %+v after a pause of which nothing is spooled, held %v, when attached %v, released %v", l.attached.Spooled, l.held, l.heldOver, l.released)
 	}
 	w.say(recorder.AgentAudio, 100, 50)
 	w.stop(id)
@@ -182,6 +182,37 @@ func TestPauseOutlivesTheProcess(t *testing.T) {
 	if len(gapsOf(f, recorder.GapPaused)) != 1 || len(gapsOf(f, recorder.GapDowntime)) != 2 {
 		t.Errorf("gaps %+v, want one pause and two downtimes", f.Gaps)
 	}
+}
+
+// TestALegThatCannotBeAttachedAgain: it ends, and the other track goes on.
+func TestALegThatCannotBeAttachedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	end := w.run()
+	id := w.start("call", recorder.AgentAudio, recorder.CustomerAudio)
+	for i, kind := range []recorder.TrackKind{recorder.AgentAudio, recorder.CustomerAudio} {
+		if err := w.attach(id, kind, uint32(7+i)); err != nil {
+			t.Fatal(err)
+		}
+		w.say(kind, 0, 50)
+	}
+	end()
+	w.net.mu.Lock()
+	w.net.refuse = map[recorder.TrackKind]error{recorder.CustomerAudio: fmt.Errorf("%w: not within the networks of this recorder", recorder.ErrAttachment)}
+	w.net.mu.Unlock()
+	defer w.run()()
+	st, ok := w.svc.Live("ten_1", id)
+	if !ok || !st.Capture.Live() {
+		t.Fatalf("live %v, %s; want the recording to go on", ok, st.Capture)
+	}
+	for _, tr := range st.Tracks {
+		if attached := tr.State != recorder.TrackClosed && tr.State != recorder.TrackExpected; attached != (tr.Kind == recorder.AgentAudio) {
+			t.Errorf("%s is %s", tr.Kind, tr.State)
+		}
+	}
+	w.say(recorder.AgentAudio, 50, 50)
+	w.stop(id)
+	w.catalog.wait(t, id, recorder.Available)
 }
 
 // TestAutomaticResumeOutlivesTheProcess: its time came while nobody was there.

@@ -224,7 +224,8 @@ type lines struct {
 	mu     sync.Mutex
 	leases []*line
 	full   bool
-	taken  bool // ports of earlier leases are another program's
+	taken  bool                         // ports of earlier leases are another program's
+	refuse map[recorder.TrackKind]error // what attaching fails with
 }
 
 type line struct {
@@ -232,7 +233,9 @@ type line struct {
 	ports    recorder.Endpoint
 	mu       sync.Mutex
 	attached recorder.Attachment // the last one
+	refuse   error
 	held     bool
+	heldOver bool // it was held when it was attached
 	released time.Time
 	sink     recorder.Sink
 	ssrc     uint32
@@ -250,7 +253,7 @@ func (l *lines) Lease(_ context.Context, req recorder.LeaseRequest) (recorder.Le
 	if req.RTPPort != 0 && l.taken {
 		return nil, fmt.Errorf("%w: port %d is another program's", recorder.ErrNoPorts, req.RTPPort)
 	}
-	n := &line{req: req, ports: recorder.Endpoint{IP: "127.0.0.1", RTPPort: req.RTPPort, RTCPPort: req.RTCPPort}}
+	n := &line{req: req, refuse: l.refuse[req.Kind], ports: recorder.Endpoint{IP: "127.0.0.1", RTPPort: req.RTPPort, RTCPPort: req.RTCPPort}}
 	if req.RTPPort == 0 {
 		n.ports.RTPPort, n.ports.RTCPPort = 20000+2*len(l.leases), 20001+2*len(l.leases)
 	}
@@ -276,7 +279,10 @@ func (n *line) Endpoint() recorder.Endpoint {
 func (n *line) Attach(a recorder.Attachment) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.sink, n.ssrc, n.attached = a.Sink, a.Params.SSRC, a
+	if n.refuse != nil {
+		return n.refuse
+	}
+	n.sink, n.ssrc, n.attached, n.heldOver = a.Sink, a.Params.SSRC, a, n.held
 	return nil
 }
 func (n *line) Detach() { n.mu.Lock(); n.sink = nil; n.mu.Unlock() }
