@@ -46,10 +46,13 @@ func TestWebcamOffAndOn(t *testing.T) {
 	after.SSRC = 0x52000002
 	m := changing(length, "webcam", before, after)
 	c := theSite(t).startMade(t, m, player.StartInput{}, nil)
-	c.playMade(m, during{3100 * time.Millisecond, c.detach("WEBCAM")})
+	var off moment
+	c.playMade(m, during{3100 * time.Millisecond, c.command(time.Now(), "detachTrack", input{"kind": "WEBCAM"}, &off)})
 	s := c.finishMade(m)
-	s.checkGap(t, "MUTED", "WEBCAM", 3100*time.Millisecond, 5*second)
-	s.checkNothing(t, "WEBCAM", 3200*time.Millisecond, 5*second)
+	if gaps := s.v.gaps("MUTED", "WEBCAM"); len(gaps) != 1 || !off.around(gaps[0].from()) || (gaps[0].to()-5*second).Abs() > 2*gapsSlack {
+		t.Errorf("the webcam was off from %+v to 5 s, the ledger says %+v", off, gaps)
+	}
+	s.checkNothing(t, "WEBCAM", off.answered, 5*second)
 	s.checkEveryPicture(t, m, "WEBCAM", 0, length-most)
 	s.checkEveryPicture(t, m, "SCREEN", 0, length-most)
 	s.checkOtherGaps(t, "MUTED WEBCAM")
@@ -63,7 +66,7 @@ func TestScreenShareRestarted(t *testing.T) {
 			t.Parallel()
 			const length = 8 * second
 			before, after := madeScreen, madeScreen
-			before.Stretches, after.Stretches = synth.Steady(0, 4*second), synth.Steady(4500*time.Millisecond, length)
+			before.Stretches, after.Stretches = synth.Steady(0, 4*second), synth.Steady(5*second, length)
 			after.SSRC, after.Codec = 0x51000002, codec
 			m := changing(length, "screen", before, after)
 			c := theSite(t).startMade(t, m, player.StartInput{}, nil)
@@ -212,33 +215,25 @@ func TestLayoutIsChanged(t *testing.T) {
 	const length, first, then = 9 * second, 3 * second, 6 * second
 	m := dual(length, player.RepairNone)
 	c := theSite(t).startMade(t, m, player.StartInput{}, nil)
-	change := func(layout string) func() error {
-		return func() error {
-			_, err := c.site.do(t.Context(), c.site.service, "setLayout", input{"recordingId": c.started.ID, "layout": layout})
-			return err
-		}
-	}
-	c.playMade(m, during{first, change("SCREEN_ONLY")}, during{then, change("PICTURE_IN_PICTURE")})
+	var alone, corner moment
+	began := time.Now()
+	c.playMade(m, during{first, c.command(began, "setLayout", input{"layout": "SCREEN_ONLY"}, &alone)},
+		during{then, c.command(began, "setLayout", input{"layout": "PICTURE_IN_PICTURE"}, &corner)})
 	v, path := c.finish()
-	middle := mediacheck.Rect{X: 800, Y: 450, W: madeW, H: madeH}
-	corner := mediacheck.Rect{X: 1416, Y: 786, W: 480, H: 270}
+	places := map[string]mediacheck.Rect{"SCREEN": {X: 800, Y: 450, W: madeW, H: madeH}, "WEBCAM": {X: 1416, Y: 786, W: 480, H: 270}}
 	beside := c.watch(m, v, path)
 	beside.checkLength(t, length, c.late)
 	beside.checkOtherGaps(t)
-	alone := watch(t, m.videos, v, path, map[string]mediacheck.Rect{"SCREEN": middle, "WEBCAM": corner})
-	for _, part := range []struct {
-		shown
-		kind     string
-		from, to time.Duration
-	}{{beside, "SCREEN", 0, first}, {beside, "WEBCAM", 0, first}, {alone, "SCREEN", first, length}, {alone, "WEBCAM", then, length}} {
-		seen := part.shown
-		seen.number = map[string][]int{part.kind: part.number[part.kind]}
-		seen.checkOnly(t, m, part.kind, part.from, part.to)
-	}
+	after := watch(t, m.videos, v, path, places)
+	start, end := moment{}, moment{length, length}
+	beside.checkOnly(t, m, "SCREEN", start, alone)
+	beside.checkOnly(t, m, "WEBCAM", start, alone)
+	after.checkOnly(t, m, "SCREEN", alone, end)
+	after.checkOnly(t, m, "WEBCAM", corner, end)
 }
 
-// checkOnly: the picture that is due is shown from one instant to another, and none before and after.
-func (s shown) checkOnly(t *testing.T, m made, kind string, from, to time.Duration) {
+// checkOnly: the picture that is due is shown from one moment to another, and none before and after.
+func (s shown) checkOnly(t *testing.T, m made, kind string, from, to moment) {
 	t.Helper()
 	wrong := 0
 	for frame, n := range s.number[kind] {
@@ -251,13 +246,13 @@ func (s shown) checkOnly(t *testing.T, m made, kind string, from, to time.Durati
 		off := time.Duration(n)*period - at
 		good := n != synth.NoNumber && off < inTime && off > -period-inTime
 		switch {
-		case (at-from).Abs() < 2*gapsSlack || (at-to).Abs() < 2*gapsSlack:
-		case from < at && at < to && !good, (at < from || at > to) && n != synth.NoNumber:
+		case from.around(at) || to.around(at):
+		case from.answered < at && at < to.asked && !good, (at < from.asked || at > to.answered) && n != synth.NoNumber:
 			wrong++
 		}
 	}
 	if wrong > 0 {
-		t.Errorf("%s: %d frames do not show it from %v to %v alone", kind, wrong, from, to)
+		t.Errorf("%s: %d frames do not show it from %+v to %+v alone", kind, wrong, from, to)
 	}
 }
 

@@ -104,8 +104,8 @@ func (s *site) startMade(t *testing.T, m made, in player.StartInput, line func(k
 // begins is when a track is there, to the tenth of a second.
 func begins(t player.Track) time.Duration { return t.Packets[0].At.Truncate(100 * time.Millisecond) }
 
-// ahead is how long before its first packet an SFU attaches a track.
-const ahead = 250 * time.Millisecond
+// ahead is how long before its first packet an SFU attaches a track: the answer may take a while on a busy machine.
+const ahead = 900 * time.Millisecond
 
 // playMade plays the call in real time. Tracks that come later are attached when they do.
 func (c *call) playMade(m made, what ...during) {
@@ -119,10 +119,21 @@ func (c *call) playMade(m made, what ...during) {
 	c.play(m.length, what...)
 }
 
-// detach takes a track away in the middle of the call.
-func (c *call) detach(kind string) func() error {
+// moment is when something was asked for and when it was answered, on the call's clock: it happened in between.
+type moment struct{ asked, answered time.Duration }
+
+// around tells whether an instant may be that of the moment.
+func (m moment) around(at time.Duration) bool {
+	return m.asked-2*gapsSlack <= at && at <= m.answered+2*gapsSlack
+}
+
+// command runs a mutation in the middle of the call, which began at a time, and notes when.
+func (c *call) command(began time.Time, name string, in input, when *moment) func() error {
 	return func() error {
-		_, err := c.site.do(c.t.Context(), c.site.service, "detachTrack", input{"recordingId": c.started.ID, "kind": kind})
+		in["recordingId"] = c.started.ID
+		when.asked = time.Since(began)
+		_, err := c.site.do(c.t.Context(), c.site.service, name, in)
+		when.answered = time.Since(began)
 		return err
 	}
 }
@@ -458,7 +469,10 @@ func (c *call) checkLost(v view, kind string) (lost int) {
 }
 
 // pause is one pause of a call, on the call's clock: nothing that was captured from on to off may be kept.
-type pause struct{ on, off time.Duration }
+type pause struct {
+	on, off       time.Duration
+	asked, lifted time.Duration // the pause was asked for, the resumption was answered
+}
 
 // checkRepaired: the ledger says REPAIRED for the packets that were lost and came in the end, for as many as there were and
 // for no others. Packets that belong to a pause do not count.

@@ -31,26 +31,31 @@ type pausing struct {
 }
 
 func (p *pausing) pause() error {
+	asked := time.Since(p.began)
 	got, err := p.c.site.do(p.c.t.Context(), p.c.site.service, "pauseRecording", input{"recordingId": p.c.started.ID, "reason": "PAYMENT"})
 	if err == nil && got.Recording.Capture != "PAUSED" {
 		err = fmt.Errorf("after the pause the recording is %s", got.Recording.Capture)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.done = append(p.done, pause{on: time.Since(p.began)})
+	p.done = append(p.done, pause{asked: asked, on: time.Since(p.began)})
 	return err
 }
 
 // resume also sends everything of the pause once more afterwards, as a late repair.
 func (p *pausing) resume() error {
 	p.mu.Lock()
-	last := &p.done[len(p.done)-1]
-	last.off = time.Since(p.began)
+	n := len(p.done) - 1
+	p.done[n].off = time.Since(p.began)
+	one := p.done[n]
 	p.mu.Unlock()
 	_, err := p.c.site.do(p.c.t.Context(), p.c.site.service, "resumeRecording", input{"recordingId": p.c.started.ID})
 	for _, s := range p.c.senders {
-		s.Again(last.holding(s.History())...)
+		s.Again(one.holding(s.History())...)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done[n].lifted = time.Since(p.began)
 	return err
 }
 

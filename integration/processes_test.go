@@ -99,16 +99,8 @@ func TestEncodersAreHeld(t *testing.T) {
 	s := newSite(t, harness.Options{})
 	m := dual(length, player.RepairNone)
 	c := s.startMade(t, m, player.StartInput{}, nil)
-	send := func(to syscall.Signal) func() error {
-		return func() error {
-			n, err := s.signal(to)
-			if err == nil && n == 0 {
-				err = errors.New("there was no FFmpeg")
-			}
-			return err
-		}
-	}
-	c.playMade(m, during{3 * second, send(syscall.SIGSTOP)}, during{8 * second, send(syscall.SIGCONT)})
+	letGo := hold(t, s)
+	c.playMade(m, during{8 * second, func() error { letGo(); return nil }})
 	r := c.finishMade(m)
 	r.checkOtherGaps(t)
 	for _, kind := range []string{"SCREEN", "WEBCAM"} {
