@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"encoding/binary"
 	"syscall"
 	"testing"
 	"time"
@@ -29,12 +30,21 @@ func BenchmarkTrack(b *testing.B) {
 				}
 			}
 			b.ReportAllocs()
-			n := 0
-			for b.Loop() {
-				p := media[n%len(media)]
-				tr.onRTP(c.rtp, p.data, ms(p.ms))
-				tr.tick(ms(p.ms))
-				n++
+			// The capture again and again, as one stream that goes on.
+			seq, round := binary.BigEndian.Uint16(media[0].data[2:]), 0
+			for n := 0; b.Loop(); n++ {
+				if n == len(media) {
+					n, round = 0, round+1
+				}
+				p := media[n]
+				now := ms(p.ms + round*30_000)
+				binary.BigEndian.PutUint16(p.data[2:], seq)
+				seq++
+				if round > 0 {
+					binary.BigEndian.PutUint32(p.data[4:], binary.BigEndian.Uint32(p.data[4:])+uint32(30*c.params.Codec.ClockRate()))
+				}
+				tr.onRTP(c.rtp, p.data, now)
+				tr.tick(now)
 			}
 		})
 	}

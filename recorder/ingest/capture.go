@@ -61,7 +61,7 @@ func (c *captureClock) follow(timestamp uint32, at time.Time) {
 		c.newest, c.at = ticks, at
 	}
 	offset := at.Sub(c.since) - c.duration(ticks)
-	if offset < c.quickest().offset-quickerBy {
+	if at.Sub(c.since) < oldMapping && offset < c.quickest().offset-quickerBy {
 		c.improved = at
 	}
 	b := &c.buckets[c.current]

@@ -127,26 +127,35 @@ func (t *track) onRTP(from netip.AddrPort, data []byte, at time.Time) {
 
 // open checks and decrypts a packet and parses it into t.packet. What is none of the stream's is counted and not ok.
 func (t *track) open(data []byte, at time.Time) (plain []byte, ok bool) {
-	h := &t.packet.Header
-	if _, err := h.Unmarshal(data); err != nil || h.Version != 2 {
+	if err := t.parse(data); err != nil || t.packet.Version != 2 {
 		t.count.DroppedMalformed++
 		return nil, false
 	}
-	if !t.announced(h) {
+	if !t.announced(&t.packet.Header) {
 		t.count.DroppedForeign++
 		return nil, false
 	}
-	if t.crypto != nil {
-		if data, ok = t.crypto.openRTP(data, h, at); !ok {
-			t.count.DroppedUnauthentic++
-			return nil, false
-		}
+	if t.crypto == nil {
+		return data, true
 	}
-	if err := t.packet.Unmarshal(data); err != nil {
+	if plain, ok = t.crypto.openRTP(data, &t.packet.Header, at); !ok {
+		t.count.DroppedUnauthentic++
+		return nil, false
+	}
+	if err := t.packet.Unmarshal(plain); err != nil {
 		t.count.DroppedMalformed++
 		return nil, false
 	}
-	return data, true
+	return plain, true
+}
+
+// parse reads what can be read before decryption: of SRTP, the header.
+func (t *track) parse(data []byte) error {
+	if t.crypto == nil {
+		return t.packet.Unmarshal(data)
+	}
+	_, err := t.packet.Header.Unmarshal(data)
+	return err
 }
 
 // announced tells whether a packet is of the announced stream, or of its retransmissions.
