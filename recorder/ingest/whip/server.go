@@ -123,12 +123,14 @@ func (s *Server) open(ctx context.Context, q request, raw []byte) (*session, str
 	if err := s.reserve(q.recordingID); err != nil {
 		return nil, "", err
 	}
+	defer s.release(q.recordingID)
 	life, end := context.WithCancelCause(s.base)
 	n, answer, err := s.newSession(ctx, o, chosen, q, end)
-	if err := s.register(life, n, err, q.recordingID); err != nil {
+	if err != nil {
 		end(err)
 		return nil, "", err
 	}
+	s.register(life, n)
 	return n, answer, nil
 }
 
@@ -136,7 +138,12 @@ func (p Publisher) may(kind recorder.TrackKind) bool {
 	return p.Kinds == nil || slices.Contains(p.Kinds, kind)
 }
 
-// reserve takes a place for a session that is being made.
+// mayEnd tells whether the publisher may feed all that a session feeds.
+func (p Publisher) mayEnd(n *session) bool {
+	return !slices.ContainsFunc(n.streams, func(st *stream) bool { return !p.may(st.kind) })
+}
+
+// reserve takes a place for a session that is being made. Close waits until it is given back by release.
 func (s *Server) reserve(recordingID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,22 +169,27 @@ func (s *Server) reserve(recordingID string) error {
 		full = refuse(http.StatusServiceUnavailable, string(recorder.CodeCapacity), "this recorder has as many sessions as it takes: retry later or on another recorder")
 	default:
 		s.starting[recordingID]++
+		s.tasks.Add(1)
 		return nil
 	}
 	full.RetryAfter = s.cfg.ConnectWithin
 	return full
 }
 
-// register turns the place into a session, or gives it back after an error.
-func (s *Server) register(life context.Context, n *session, err error, recordingID string) error {
+// release gives back a place of reserve, whatever became of the session.
+func (s *Server) release(recordingID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.starting[recordingID]--; s.starting[recordingID] == 0 {
 		delete(s.starting, recordingID)
 	}
-	if err != nil {
-		return err
-	}
+	s.tasks.Done()
+}
+
+// register lets a session run. Its place is still reserved, so that Close waits for it.
+func (s *Server) register(life context.Context, n *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.count++
 	n.number = s.count
 	s.sessions[n.id] = n
@@ -188,15 +200,15 @@ func (s *Server) register(life context.Context, n *session, err error, recording
 		delete(s.sessions, n.id)
 		s.mu.Unlock()
 	})
-	return nil
 }
 
-// replace ends the older sessions that published what this one publishes now.
+// replace ends the older sessions that published what this one publishes now. One that also feeds what this publisher
+// may not feed loses its tracks to the recording alone, and goes on with the others.
 func (s *Server) replace(by *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.sessions {
-		if n.recordingID == by.recordingID && n.side == by.side && n.trackID == by.trackID && n.number < by.number {
+		if n.recordingID == by.recordingID && n.side == by.side && n.trackID == by.trackID && n.number < by.number && by.who.mayEnd(n) {
 			n.end(errReplaced)
 		}
 	}
@@ -207,7 +219,7 @@ func (s *Server) find(q request, id string) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.sessions[id]
-	if n == nil || n.recordingID != q.recordingID || n.side != q.side || n.who.TenantID != q.who.TenantID {
+	if n == nil || n.recordingID != q.recordingID || n.side != q.side || n.who.TenantID != q.who.TenantID || !q.who.mayEnd(n) {
 		return nil, refuse(http.StatusNotFound, codeNotFound, "there is no such session: it has ended, or the URL is wrong")
 	}
 	return n, nil

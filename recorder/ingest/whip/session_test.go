@@ -223,3 +223,53 @@ func TestBoundToEveryAddress(t *testing.T) {
 	c.sendVideo(t, 1, true)
 	wait(t, w.shelf.packets, "video")
 }
+
+// TestNarrowTokenEndsNoOther: who may feed the webcam alone takes it over, and leaves the sound to the session that it is of.
+func TestNarrowTokenEndsNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	first, second := newClient(t, true, true), newClient(t, true, false)
+	first.publish(t, w, "/whip/rec_1/webcam")
+	for range 2 {
+		wait(t, w.shelf.published, "the first")
+	}
+	second.beginAs(t, w, "/whip/rec_1/webcam", "webcam only")
+	if p := wait(t, w.shelf.published, "the second"); p.Kind != recorder.Webcam {
+		t.Errorf("published %s", p.Kind)
+	}
+	if resp, _ := w.do(t, "DELETE", second.location, "webcam only", ""); resp.StatusCode != 200 { // it has replaced what it may by now
+		t.Errorf("DELETE of the second: %d", resp.StatusCode)
+	}
+	w.waitDropped(t, recorder.Webcam)
+	if resp, _ := w.do(t, "DELETE", first.location, "webcam only", ""); resp.StatusCode != 404 {
+		t.Errorf("DELETE of the first by the second's token: %d", resp.StatusCode)
+	}
+	if len(w.shelf.dropped) != 0 {
+		t.Errorf("%v was detached", <-w.shelf.dropped)
+	}
+	if resp, _ := w.do(t, "DELETE", first.location, "all", ""); resp.StatusCode != 200 {
+		t.Errorf("DELETE of the first: %d", resp.StatusCode)
+	}
+	w.waitDropped(t, recorder.AgentAudio)
+}
+
+// TestCloseWaitsForSessionsBeingMade: the socket is not closed under an offer that is being answered.
+func TestCloseWaitsForSessionsBeingMade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	if err := w.reserve("rec_1"); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- w.Close() }()
+	<-w.base.Done()
+	select {
+	case <-closed:
+		t.Fatal("closed before the session was made")
+	default:
+	}
+	w.release("rec_1")
+	if err := wait(t, closed, "the end of Close"); err != nil {
+		t.Error(err)
+	}
+}
