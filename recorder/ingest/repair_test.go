@@ -133,6 +133,7 @@ func TestARepairedKeyframe(t *testing.T) {
 // TestGoingOnAfterARestart: the spool holds a stream up to a packet; what is asked for when the next ones come?
 func TestGoingOnAfterARestart(t *testing.T) {
 	t.Parallel()
+	const overtaken = "the first packet was overtaken"
 	for _, tc := range []struct {
 		name    string
 		codec   recorder.Codec
@@ -150,7 +151,7 @@ func TestGoingOnAfterARestart(t *testing.T) {
 		{"a thick stream", recorder.VP8, 1000, 1964, -1, maxMissing, 940},
 		{"paused at the SFU meanwhile", recorder.VP8, 60_000, 65501, -1, 0, 0},
 		{"sound: one second", recorder.Opus, 3000, 114, -1, 49, 65},
-		{"the first packet was overtaken", recorder.VP8, 5, 65499, -1, 0, 0},
+		{overtaken, recorder.VP8, 5, 65499, -1, 0, 0},
 		{"the same packet again", recorder.VP8, 5, 65500, 0, 0, 0},
 		{"another source", recorder.VP8, 1000, 30000, 400_000, 0, 0},
 		{"another source, just ahead", recorder.VP8, 1000, 200, 60_000, 0, 0},
@@ -212,8 +213,12 @@ func TestGoingOnAfterARestart(t *testing.T) {
 			if want := map[bool]int{true: 1}[tc.codec != recorder.Opus]; plis != want {
 				t.Errorf("%d keyframes asked for, want %d", plis, want)
 			}
-			if len(sink.got) != 1 || int(tr.count.stats(tr).Lost) != tc.missing {
-				t.Errorf("%d delivered, %+v", len(sink.got), tr.count.stats(tr))
+			want, held := 1, uint64(0)
+			if tc.name == overtaken { // what is older than the spool's newest may be of a pause that only the former process saw
+				want, held = 0, 1
+			}
+			if st := tr.count.stats(tr); len(sink.got) != want || st.DroppedHeld != held || int(st.Lost) != tc.missing {
+				t.Errorf("%d delivered, %+v", len(sink.got), st)
 			}
 		})
 	}

@@ -23,6 +23,7 @@ type track struct {
 	count  *counters
 	gaps   gaps
 	resume *recorder.Spooled // until the first packet
+	goesOn bool              // it began behind what the spool holds: nothing from before is taken any more
 	sender uint32            // our SSRC in feedback
 	crypto *crypto           // nil: plain RTP
 
@@ -78,7 +79,7 @@ func makeTrack(a recorder.Attachment, from peer, ours recorder.SRTPParameters, c
 	}
 	if a.Spooled != nil {
 		was := *a.Spooled
-		t.resume = &was
+		t.resume, t.goesOn = &was, true
 		t.requestKeyframe() // what is missing may be more than the SFU still has
 	}
 	c.SSRC, c.JitterMs = a.Params.SSRC, 0
@@ -203,6 +204,10 @@ func (t *track) media(data []byte, at time.Time) {
 	}
 	if kind != stray && kind != duplicate {
 		t.clock.follow(t.packet.Timestamp, at)
+	}
+	if t.goesOn && kind == late && ext < t.seq.first { // nobody asked for it, and it may be of a pause that only the former process saw
+		t.count.DroppedHeld++
+		return
 	}
 	was := t.pause.flow
 	if !t.passes(kind, ext, data, at) {
