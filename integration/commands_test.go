@@ -69,7 +69,6 @@ func TestWrongInput(t *testing.T) {
 		{name: "long tag", mutation: "startRecording", in: with(start, "externalSessionId", nextCall(), "tags", []string{long}), code: "INVALID_INPUT", field: "tags"},
 		{name: "too many tags", mutation: "startRecording", in: with(start, "externalSessionId", nextCall(), "tags", slices.Repeat([]string{"x"}, 51)), code: "INVALID_INPUT", field: "tags"},
 		{name: "large metadata", mutation: "startRecording", in: with(start, "externalSessionId", nextCall(), "metadata", input{"x": strings.Repeat("y", 17<<10)}), code: "INVALID_INPUT", field: "metadata"},
-		{name: "SRTP", mutation: "startRecording", in: with(start, "externalSessionId", nextCall(), "srtpCryptoSuite", "AEAD_AES_128_GCM"), code: "UNSUPPORTED", field: "srtpCryptoSuite"},
 
 		{name: "unknown codec", mutation: "attachTrack", in: with(attach, "rtpParameters", params("video/VP8", "video/AV1")), code: "INVALID_INPUT", field: "rtpParameters"},
 		{name: "no ssrc", mutation: "attachTrack", in: with(attach, "rtpParameters", params(`"ssrc"`, `"other"`)), code: "INVALID_INPUT", field: "rtpParameters"},
@@ -81,7 +80,9 @@ func TestWrongInput(t *testing.T) {
 		{name: "port 65536", mutation: "attachTrack", in: with(attach, "source", with(source, "rtpPort", 65536)), code: "INVALID_INPUT", field: "source"},
 		{name: "negative RTCP port", mutation: "attachTrack", in: with(attach, "source", with(source, "rtcpPort", -1)), code: "INVALID_INPUT", field: "source"},
 		{name: "a name as address", mutation: "attachTrack", in: with(attach, "source", with(source, "ip", "sfu.example.com")), code: "INVALID_INPUT", field: "source"},
-		{name: "SRTP parameters", mutation: "attachTrack", in: with(attach, "srtpParameters", input{"keyBase64": "x"}), code: "UNSUPPORTED", field: "srtpParameters"},
+		{name: "SRTP of no suite", mutation: "attachTrack", in: with(attach, "srtpParameters", input{"keyBase64": "x"}), code: "INVALID_INPUT", field: "srtpParameters"},
+		{name: "SRTP to plain RTP", mutation: "attachTrack", in: with(attach, "srtpParameters", input{"cryptoSuite": "AEAD_AES_128_GCM",
+			"keyBase64": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nw=="}), code: "INVALID_INPUT", field: "srtpParameters"},
 		{name: "unknown recording", mutation: "attachTrack", in: with(attach, "recordingId", "rec_00000000000000000000000000"), code: "NOT_FOUND"},
 		{name: "no recording id", mutation: "attachTrack", in: with(attach, "recordingId", ""), code: "NOT_FOUND"},
 		{name: "another tenant's", mutation: "attachTrack", in: with(attach, "recordingId", foreign), code: "NOT_FOUND"},

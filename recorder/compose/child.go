@@ -31,6 +31,7 @@ type childRun struct {
 	args    []string
 	inputs  []feed
 	outputs []io.Writer
+	prompt  bool // somebody waits for it: it keeps the recorder's own niceness
 }
 
 // errChildEnded is the cause with which feeders are stopped when the child is gone.
@@ -82,7 +83,7 @@ func (c *Composer) run(ctx context.Context, r childRun) (stderr string, err erro
 		return "", fmt.Errorf("compose: %s: %w", r.what, err)
 	}
 	defer pipes.close()
-	child, err := c.start(r.args, pipes)
+	child, err := c.start(r, pipes)
 	pipes.closeTheirs()
 	if err != nil {
 		return "", err
@@ -221,8 +222,8 @@ type child struct {
 
 // start starts FFmpeg. One goroutine, locked to its thread, starts and awaits the child: the kernel ties the
 // parent-death signal to the thread, which must therefore live as long as the child (prctl(2), PR_SET_PDEATHSIG).
-func (c *Composer) start(args []string, pipes *pipeSet) (*child, error) {
-	cmd := exec.Command(c.cfg.FFmpegPath, args...)
+func (c *Composer) start(r childRun, pipes *pipeSet) (*child, error) {
+	cmd := exec.Command(c.cfg.FFmpegPath, r.args...)
 	cmd.Stderr, cmd.ExtraFiles = pipes.theirStderr, pipes.theirExtra
 	if len(pipes.theirOut) > 0 {
 		cmd.Stdout = pipes.theirOut[0]
@@ -238,7 +239,9 @@ func (c *Composer) start(args []string, pipes *pipeSet) (*child, error) {
 		err := cmd.Start()
 		if err == nil {
 			ch.pid = cmd.Process.Pid
-			c.renice(ch.pid)
+			if !r.prompt {
+				c.renice(ch.pid)
+			}
 		}
 		started <- err
 		if err == nil {

@@ -88,6 +88,6 @@ func (r requirement) missing(listing string) (missing []string) {
 
 func (c *Composer) ask(ctx context.Context, args ...string) (string, error) {
 	var out bytes.Buffer
-	_, err := c.run(ctx, childRun{what: strings.Join(args, " "), args: append([]string{"-hide_banner"}, args...), outputs: []io.Writer{&out}})
+	_, err := c.run(ctx, childRun{what: strings.Join(args, " "), args: append([]string{"-hide_banner"}, args...), outputs: []io.Writer{&out}, prompt: true})
 	return out.String(), err
 }
