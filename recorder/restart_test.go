@@ -200,7 +200,7 @@ func TestALegThatCannotBeAttachedAgain(t *testing.T) {
 	w.net.mu.Lock()
 	w.net.refuse = map[recorder.TrackKind]error{recorder.CustomerAudio: fmt.Errorf("%w: not within the networks of this recorder", recorder.ErrAttachment)}
 	w.net.mu.Unlock()
-	defer w.run()()
+	t.Cleanup(w.run())
 	st, ok := w.svc.Live("ten_1", id)
 	if !ok || !st.Capture.Live() {
 		t.Fatalf("live %v, %s; want the recording to go on", ok, st.Capture)
